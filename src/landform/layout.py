@@ -137,7 +137,7 @@ class Layout:
         """
         self.check(points)
         front = points.shape[:-1]
-        return {s.name: points[..., s.start : s.stop].view(*front, *s.shape) for s in self.slots}
+        return {s.name: points[..., s.start : s.stop].view((*front, *s.shape)) for s in self.slots}
 
     def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Make a point of named tensors: the inverse of `views`.
