@@ -1,0 +1,42 @@
+"""The files landform writes of its own: whole or not at all, and named when damaged.
+
+A file is written under a temporary name in its own folder, flushed to the disk, and only then given its final name;
+whoever reads sees the old file or the new one, never half of one. Arrays are safetensors files (any safetensors
+reader opens them) with two kinds of checksum among the metadata: one over the header, and one for each tensor, so
+that one tensor can be read and verified without reading the others.
+"""
+
+from landform.store._files import (
+    check_schema,
+    read_bytes,
+    read_json,
+    read_text,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from landform.store._folders import Lock, check_name, free_space, make_folder, remove, size_text, sweep
+from landform.store._tensors import Entry, TensorFile, can_hold, open_tensors, read_tensors, write_tensors
+
+__all__ = [
+    "Entry",
+    "Lock",
+    "TensorFile",
+    "can_hold",
+    "check_name",
+    "check_schema",
+    "free_space",
+    "make_folder",
+    "open_tensors",
+    "read_bytes",
+    "read_json",
+    "read_tensors",
+    "read_text",
+    "remove",
+    "size_text",
+    "sweep",
+    "write_bytes",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]
