@@ -1,0 +1,47 @@
+"""What every test shares: one torch thread, repeatable random search, the devices, the data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+# Small tensors run best on one thread, and several workers share the cores.
+torch.set_num_threads(1)
+
+# No deadline: a slow machine is no failure. In CI the same examples every time; elsewhere new ones.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def _devices() -> list[object]:
+    def missing(found: bool, name: str) -> pytest.MarkDecorator:
+        return pytest.mark.skipif(not found, reason=f"no {name} device on this machine")
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    return [
+        "cpu",
+        pytest.param("cuda", marks=[pytest.mark.gpu, missing(cuda, "CUDA")]),
+        pytest.param("mps", marks=[pytest.mark.gpu, missing(mps, "MPS")]),
+    ]
+
+
+@pytest.fixture(params=_devices())
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device that landform runs on; those this machine lacks are skipped, with the reason."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of data sets too big to ship, which LANDFORM_DATA names."""
+    root = os.environ.get("LANDFORM_DATA")
+    if not root:
+        pytest.skip("LANDFORM_DATA is not set: point it at a folder with cifar10/, timeseries/ and text/")
+    if not Path(root).is_dir():
+        pytest.skip(f"LANDFORM_DATA names {root}, which is not a folder")
+    return Path(root)
