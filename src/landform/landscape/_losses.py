@@ -1,0 +1,84 @@
+"""Losses by name, and the share of wrong labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from landform.errors import BadInput
+
+Loss: TypeAlias = Callable[[Any, Any], Tensor]
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the softmax over the last axis.
+
+    Args:
+        outputs: logits ``[B, ..., K]``.
+        targets: labels ``[B, ...]``, or probabilities ``[B, ..., K]``.
+
+    Returns:
+        The mean, a scalar.
+    """
+    if outputs.dim() > 2:
+        targets = targets.flatten(0, -1 if targets.dim() < outputs.dim() else -2)
+        outputs = outputs.flatten(0, -2)
+    return F.cross_entropy(outputs, targets)
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared difference, over samples and outputs; labels stand for their one-hot vectors.
+
+    Args:
+        outputs: ``[B, ...]``.
+        targets: the same shape, or labels of one axis less.
+
+    Returns:
+        The mean, a scalar.
+    """
+    if not targets.is_floating_point():
+        targets = F.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+    return F.mse_loss(outputs, targets)
+
+
+_NAMED: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mse}
+
+
+def loss_function(loss: str | Loss) -> tuple[str, Loss]:
+    """Find a loss by name, or take a callable as it is.
+
+    Args:
+        loss: a name, or a function of (outputs, targets) that returns the mean over the batch.
+
+    Returns:
+        Its name and the function.
+
+    Raises:
+        BadInput: when the name is unknown.
+    """
+    if callable(loss):
+        return getattr(loss, "__qualname__", type(loss).__qualname__), loss
+    if loss not in _NAMED:
+        raise BadInput(f"There is no loss named {loss!r}: give {' or '.join(map(repr, _NAMED))}, or a function.")
+    return loss, _NAMED[loss]
+
+
+def wrong(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Tell which labels are predicted wrongly.
+
+    Args:
+        outputs: logits ``[..., B, K]``.
+        targets: labels ``[B]``.
+
+    Returns:
+        Ones where the largest logit is not the label's, ``[..., B]``; a tie goes to the lower class.
+
+    Raises:
+        BadInput: when the targets are not labels.
+    """
+    if targets.is_floating_point() or outputs.dim() < targets.dim() + 1:
+        raise BadInput("The error is the share of wrong labels, and these targets are not labels: measure the loss.")
+    return (outputs.argmax(-1) != targets).to(outputs.dtype)

@@ -1,0 +1,107 @@
+"""Stack or loop: a choice made by counting, so that it is the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+# Floating-point operations of one forward pass of one model over one batch, above which a loop over the models is at
+# least as quick as the stack. Measured on CPU, one thread: dense stacks 0.2 of the loop's time at 0.3 million, 0.8 at
+# 70 million; convolutions 0.4 at 2 million, 0.8 at 15 million, 1.1 at 18 million, 1.5 at 60 million. On a GPU a small
+# model leaves most of the device idle, so the bound on dense layers lies higher there.
+DENSE_LIMIT = {"cpu": 60e6, "cuda": 2e9, "mps": 5e8}
+CONV_LIMIT = 12e6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one forward pass of one model costs, for each sample.
+
+    Attributes:
+        dense: floating-point operations in matrix products.
+        conv: floating-point operations in convolutions.
+        widest: the most numbers any operation gives.
+    """
+
+    dense: float
+    conv: float
+    widest: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether many models run as one program.
+
+    Attributes:
+        stack: True for one program, False for a loop.
+        why: the reason, as a clause.
+    """
+
+    stack: bool
+    why: str
+
+
+def count(run: Callable[[], Any], samples: int) -> Cost:
+    """Count what a forward pass costs.
+
+    Args:
+        run: runs it.
+        samples: how many samples it takes in.
+
+    Returns:
+        The cost for each sample.
+    """
+    with torch.no_grad(), _Tally(samples) as tally:
+        run()
+    return Cost(tally.dense / samples, tally.conv / samples, tally.widest / samples)
+
+
+def choose(cost: Cost, samples: int, device: torch.device) -> Choice:
+    """Decide between a stack and a loop.
+
+    Args:
+        cost: what a model costs for each sample.
+        samples: how many samples are in a batch.
+        device: where it runs.
+
+    Returns:
+        The choice.
+    """
+    dense, conv = cost.dense * samples, cost.conv * samples
+    limit = DENSE_LIMIT.get(device.type, DENSE_LIMIT["cpu"])
+    if conv > CONV_LIMIT:
+        return Choice(False, f"its convolutions fill the core alone ({conv / 1e6:.0f} MFLOP a batch)")
+    if dense > limit:
+        return Choice(False, f"its matrix products fill the core alone ({dense / 1e6:.0f} MFLOP a batch)")
+    return Choice(True, f"small operations ({(dense + conv) / 1e6:.2g} MFLOP a batch) run quicker together")
+
+
+class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operations that reach the device."""
+
+    def __init__(self, samples: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.samples = samples
+        self.dense = self.conv = 0.0
+        self.widest = 1
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dim() and len(result) == self.samples:  # not a view of a weight
+            self.widest = max(self.widest, result.numel())
+        counter = flop_registry.get(func._overloadpacket)
+        if counter is not None:
+            flops = counter(*args, **(kwargs or {}), out_val=result)
+            if "conv" in func._overloadpacket.__name__:
+                self.conv += flops
+            else:
+                self.dense += flops
+        return result
