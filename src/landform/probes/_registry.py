@@ -1,0 +1,50 @@
+"""The probes that come with landform: one line each."""
+
+from __future__ import annotations
+
+import importlib
+
+from landform.errors import BadInput
+from landform.probes._probe import Probe
+
+# Name of the probe, and the module that holds it under that name; a module is imported when its probe is asked for.
+_PROBES = {
+    "loss": "landform.probes._basic",
+    "error": "landform.probes._basic",
+    "gradient_norm": "landform.probes._basic",
+    "distance": "landform.probes._basic",
+    "parameter_norm": "landform.probes._basic",
+    "step_cosine": "landform.probes._basic",
+}
+
+DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")
+"""Names of the probes that a survey takes when it is told none."""
+
+
+def names() -> tuple[str, ...]:
+    """Name the probes that come with landform.
+
+    Returns:
+        Their names.
+    """
+    return tuple(_PROBES)
+
+
+def get(name: str) -> Probe:
+    """Find a probe by name.
+
+    Args:
+        name: one of `names`.
+
+    Returns:
+        The probe, with its usual settings; `Probe.using` gives it others.
+
+    Raises:
+        BadInput: when there is none of that name.
+    """
+    if name not in _PROBES:
+        raise BadInput(f"There is no probe {name!r}: there are {', '.join(_PROBES)}.")
+    probe = getattr(importlib.import_module(_PROBES[name]), name)
+    if not isinstance(probe, Probe) or probe.name != name:
+        raise TypeError(f"The registry's line for {name!r} does not lead to a probe of that name.")
+    return probe
