@@ -1,0 +1,33 @@
+"""A small zoo of models: by name with `build`, or each by its own function.
+
+Every model has a width, a seed, two parametrisations and two initialisations, and runs as a function of its parameters:
+under ``torch.func.functional_call`` and ``torch.vmap``, in float64, and differentiated twice.
+"""
+
+from landform.models._build import build, names
+from landform.models._lenet import lenet
+from landform.models._mlp import mlp
+from landform.models._ntk import NTKConv2d, NTKLinear, scales
+from landform.models._resnet import resnet18, resnet20
+from landform.models._rnn import rnn
+from landform.models._small_cnn import small_cnn
+from landform.models._transformer import transformer
+from landform.models._vgg import vgg11
+from landform.models._wide_resnet import wide_resnet
+
+__all__ = [
+    "NTKConv2d",
+    "NTKLinear",
+    "build",
+    "lenet",
+    "mlp",
+    "names",
+    "resnet18",
+    "resnet20",
+    "rnn",
+    "scales",
+    "small_cnn",
+    "transformer",
+    "vgg11",
+    "wide_resnet",
+]
