@@ -1,0 +1,26 @@
+"""Recording a training run, and reading it back.
+
+`Recorder` is a line in anyone's training loop; `Trajectory` reads what it wrote. `RunWriter` writes the same files
+for loops that hold their models as points, such as landform's own.
+"""
+
+from landform.recording._background import Background
+from landform.recording._format import RecordData
+from landform.recording._record import Record
+from landform.recording._recorder import Recorder
+from landform.recording._times import every, log_spaced
+from landform.recording._trajectory import Points, Records, Trajectory
+from landform.recording._writer import RunWriter
+
+__all__ = [
+    "Background",
+    "Points",
+    "Record",
+    "RecordData",
+    "Recorder",
+    "Records",
+    "RunWriter",
+    "Trajectory",
+    "every",
+    "log_spaced",
+]

@@ -1,0 +1,347 @@
+"""The recorder: one line in anyone's training loop."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import time
+import weakref
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from landform import store
+from landform.errors import BadInput
+from landform.layout import Layout
+from landform.recording._format import RecordData, record_path, storage_type
+from landform.recording._sizes import Sizes
+from landform.recording._state import check_optimizer, generator_state, optimizer_state, persistent_buffers
+from landform.recording._tape import Tape, Values, finish_forgotten
+from landform.recording._times import Plan, Times, partner_gap
+from landform.recording._writer import RunWriter
+
+log = logging.getLogger("landform.recording")
+
+_NEVER = sys.maxsize
+# Losses on a device are fetched together, at the latest after so many.
+_MOST_ON_DEVICE = 4096
+
+
+class Recorder:
+    """Records the points that a training run visits, with what is needed to measure them and to go on from them.
+
+    Call `step` once after every optimiser step, last in the loop. The point before the first step is recorded when
+    the recorder is made. Files are written in the background, each whole or not at all; after a crash everything
+    recorded is there.
+
+    Examples:
+        >>> recorder = Recorder(folder, model, optimizer, epoch=len(loader), at=log_spaced(50, until=steps))
+        >>> for batch in loader:
+        ...     loss = train_on(batch)
+        ...     recorder.step(loss=loss)
+        >>> recorder.close()
+
+    Attributes:
+        plan: which steps are recorded.
+        disk_use: bytes that all planned records take together; None when ``at`` or ``resumable_at`` has no end.
+        record_size: bytes of one record that is not resumable.
+        steps: optimiser steps taken so far.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        model: nn.Module,
+        optimizer: Any = None,
+        *,
+        epoch: int,
+        at: int | Iterable[int],
+        pairs: float | None = 0.4,
+        resumable_at: int | Iterable[int] = (),
+        scheduler: Any = None,
+        dtype: torch.dtype | None = None,
+        max_bytes: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        resume: bool | int = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Make the run's folder, say how much disk the run will take, and record the point before the first step.
+
+        Args:
+            folder: where the run shall lie.
+            model: any module with parameters to train.
+            optimizer: the torch optimiser that trains it, for the learning rate and for resumable records.
+            epoch: steps in an epoch.
+            at: steps to record (`log_spaced`, `every`, a list), or a whole number n for every n-th.
+            pairs: each of them gets a partner so many epochs later (at least one step), from which velocities are
+                measured; None for no partners.
+            resumable_at: steps, or a whole number n for every n-th, at which optimiser state and random generators
+                are kept as well, so that the run can go on from there exactly.
+            scheduler: a learning-rate scheduler whose state is to be kept there too.
+            dtype: type in which points are stored, such as ``torch.bfloat16``; resumable ones keep their own.
+            max_bytes: take evenly from ``at`` as many times as fit into so many bytes.
+            settings: whatever describes the run, as JSON; kept in ``run.json``.
+            resume: go on with the run that lies in the folder, if one does. The model must stand at one of its
+                records (`Record.restore` puts it there): True finds which; a step says it.
+            overwrite: remove the run that lies in the folder.
+
+        Raises:
+            BadInput: when any of this cannot be, in one sentence.
+        """
+        if not isinstance(model, nn.Module):
+            raise BadInput(f"model must be a torch.nn.Module; got {type(model).__name__}.")
+        epoch = Times.parse(epoch, "epoch").every
+        if not epoch:
+            raise BadInput("epoch must be the number of steps in an epoch, such as len(loader).")
+        self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
+        self._layout = Layout.of(model)
+        resumable = Times.parse(resumable_at, "resumable_at")
+        if optimizer is not None:
+            check_optimizer(optimizer, model, self._layout, resumable=resumable != Times())
+        self._buffers = persistent_buffers(model)
+        self._frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+        self._rates = optimizer if optimizer is not None and "lr" in optimizer.param_groups[0] else _NO_RATE
+        own = self._point().dtype
+        sizes = Sizes.of(model, optimizer, self._layout, own, storage_type(dtype, own))
+        self.plan, note = sizes.fit(Plan(Times.parse(at, "at"), partner_gap(pairs, epoch), resumable), max_bytes)
+        self.record_size, self.disk_use = sizes.record, sizes.run(self.plan)
+        self._writer = RunWriter(
+            folder,
+            layout=self._layout,
+            epoch=epoch,
+            settings={"recorder": self._describe(), **(settings or {})},
+            dtype=dtype,
+            point_dtype=own,
+            overwrite=overwrite,
+            resume=resume is not False,
+        )
+        self.steps, self._on_device, self._start = 0, 0, time.perf_counter()
+        try:
+            self._announce(note)
+            if self._writer.before:
+                self._take_place(resume)
+            self._values = Values(self.steps + 1)
+            self._tape = Tape(self._writer, self._values)
+            if not self._writer.before:
+                self._record(None, None)
+            self._next = self._following()
+        except BaseException:
+            with suppress(BadInput):
+                self._writer.close()
+            raise
+        self._finish = weakref.finalize(self, finish_forgotten, self._tape)
+
+    # -------------------------------------------------------------------------------------------- the loop's line
+
+    def step(
+        self, loss: float | Tensor | None = None, lr: float | Tensor | None = None, **curves: float | Tensor
+    ) -> None:
+        """Note that the optimiser has taken a step; record the model when it is time.
+
+        Args:
+            loss: the training loss of this step, a number or a scalar tensor (a tensor on a GPU is not waited for).
+            lr: the learning rate, if not that of the optimiser's first group.
+            curves: further numbers to keep as curves.
+
+        Raises:
+            BadInput: when an earlier record could not be written, or the recorder is closed.
+        """
+        # This runs at every step of somebody's training: about a microsecond unless there is something to record.
+        if self._writer.error is not None or self._next < 0:
+            self._writer.check()
+        self.steps = now = self.steps + 1
+        values = self._values
+        if loss is not None and type(loss) is not float:
+            loss = self._number(loss, "loss")
+        values.losses.append(loss)
+        if lr is None:
+            lr = self._rates.param_groups[0]["lr"]  # loading a state dict replaces the groups: look them up
+        if lr is not None and type(lr) is not float:
+            lr = self._number(lr, "lr")
+        values.rates.append(lr)
+        if curves:
+            for name, value in curves.items():
+                steps, numbers = values.others.setdefault(name, ([], []))
+                numbers.append(value if type(value) is float else self._number(value, name))
+                steps.append(now)
+        if now >= self._next:
+            self._record(loss, lr)
+            self._next = self._following()
+
+    @property
+    def recorded(self) -> tuple[int, ...]:
+        """Steps whose records are on disk under their final names."""
+        return tuple(self._writer.recorded)
+
+    def flush(self) -> None:
+        """Wait until everything recorded is on disk.
+
+        Raises:
+            BadInput: when something could not be written.
+        """
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left, wait until it is on disk, and let go of the folder.
+
+        Raises:
+            BadInput: when something could not be written.
+        """
+        self._next = -1
+        if self._finish.detach() is not None:
+            self._tape.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------- its parts
+
+    def _point(self) -> Tensor:
+        return self._layout.join({name: p.detach() for name, p in self._model.named_parameters()})
+
+    def _following(self) -> int:
+        step = self.plan.after(self.steps)
+        return _NEVER if step is None else step
+
+    def _number(self, value: Any, name: str) -> float | Tensor:
+        """A number as a float; one that lies on a device as a copy that is fetched later, with others."""
+        if not isinstance(value, Tensor):
+            try:
+                return float(value)
+            except (TypeError, ValueError):
+                raise BadInput(f"{name} at step {self.steps} must be a number; got {type(value).__name__}.") from None
+        if value.is_cpu:
+            try:
+                return float(value.item())
+            except RuntimeError:
+                pass
+        if value.numel() != 1:
+            raise BadInput(
+                f"{name} at step {self.steps} is a tensor of shape {list(value.shape)}: give one number, such as its "
+                "mean."
+            )
+        self._on_device += 1
+        if self._on_device > _MOST_ON_DEVICE:
+            self._values.fetch()
+            self._on_device = 0
+        return value.detach().reshape(()).clone()
+
+    def _record(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
+        step = self.steps
+        thawed = [name for name, p in self._frozen.items() if p.requires_grad]
+        if thawed:
+            raise BadInput(
+                f"Parameter {thawed[0]} was frozen when recording began and is trained now: make the recorder while "
+                "all that will be trained requires a gradient."
+            )
+        planned, resumable = step in self.plan.at, step in self.plan.resumable
+        state: dict[str, Any] = {}
+        arrays: dict[str, Tensor] | None = None
+        if resumable:
+            arrays, state = self._resumable_state()
+        data = RecordData(
+            step=step,
+            point=self._point(),
+            loss=loss,
+            lr=lr,
+            seconds=time.perf_counter() - self._start,
+            buffers={name: owner.get_buffer(key).detach().clone() for name, (owner, key) in self._buffers.items()},
+            optimizer=arrays,
+            state=state,
+            curves=self._values.curves(),
+            partner=not (planned or resumable or step == 0),
+            gap=self.plan.gap if planned else 0,
+        )
+        self._writer.write(data)
+        self._values = self._tape.values = Values(step + 1)
+        self._on_device = 0
+
+    def _resumable_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        devices = {p.device for p in self._model.parameters()}
+        state: dict[str, Any] = {"generators": generator_state(devices)}
+        arrays: dict[str, Tensor] = {}
+        if self._optimizer is not None:
+            arrays, rest = optimizer_state(self._optimizer, self._model, self._layout)
+            state["optimizer"] = copy.deepcopy(rest)
+        if self._scheduler is not None:
+            state["scheduler"] = copy.deepcopy(self._scheduler.state_dict())
+        return arrays, state
+
+    def _take_place(self, resume: bool | int) -> None:
+        """Find the record at which the model stands, and go on from there."""
+        before = self._writer.before
+        point = self._point()
+        sums = {store.checksum(point), store.checksum(point.to(self._writer.storage))}
+        found = [step for step, crc in before.items() if crc in sums]
+        if resume is not True:
+            if resume not in before:
+                raise BadInput(f"{self._writer.folder} has no record of step {resume}: it has {_some(list(before))}.")
+            found = [resume] if resume in found else []
+        if not found:
+            raise BadInput(
+                f"The model stands at none of the points recorded in {self._writer.folder}"
+                f"{'' if resume is True else f' at step {resume}'}: restore one first, such as "
+                "Trajectory(folder).resumable[-1].restore(model, optimizer)."
+            )
+        headers = {step: store.open_tensors(record_path(self._writer.folder, step)).metadata for step in found}
+        self.steps = max(found, key=lambda step: (headers[step]["resumable"] == "true", step))
+        self._start -= float(headers[self.steps]["seconds"])
+
+    def _describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = {
+            "model": type(self._model).__name__,
+            "parameters": self._layout.size,
+            "frozen": {name: f"{store.checksum(p):08x}" for name, p in self._frozen.items()},
+            "at": self.plan.at.every or list(self.plan.at.steps),
+            "gap": self.plan.gap,
+            "resumable_at": self.plan.resumable.every or list(self.plan.resumable.steps),
+        }
+        if self._optimizer is not None:
+            groups = self._optimizer.param_groups
+            kept = {k: v for k, v in groups[0].items() if isinstance(v, bool | int | float | str | tuple)}
+            described["optimizer"] = {"class": type(self._optimizer).__name__, **kept}
+        return described
+
+    def _announce(self, note: str) -> None:
+        """Say beforehand what the run will take."""
+        folder, each = self._writer.folder, store.size_text(self.record_size)
+        if self.disk_use is None or self.plan.steps is None:
+            log.info("Recording into %s takes %s a record, without a planned end.", folder, each)
+            return
+        level, more = (logging.WARNING, note) if note else (logging.INFO, "")
+        free = store.free_space(folder)
+        if self.disk_use > free:
+            level, more = logging.WARNING, f"{note}, and only {store.size_text(free)} are free"
+        log.log(
+            level,
+            "Recording into %s takes about %s: %d records of %s%s.",
+            folder,
+            store.size_text(self.disk_use),
+            len(self.plan.steps),
+            each,
+            more,
+        )
+
+
+class _NoRate:
+    """Stands for an optimiser that tells no learning rate."""
+
+    param_groups: tuple[dict[str, Any], ...] = ({"lr": None},)
+
+
+_NO_RATE = _NoRate()
+
+
+def _some(steps: list[int]) -> str:
+    return ", ".join(map(str, steps[:8])) + (f" and {len(steps) - 8} more" if len(steps) > 8 else "")
