@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from landform import store
-from landform.errors import BadInput
+from landform.errors import BadInput, Damaged
 from landform.recording._plain import encode
 
 SCHEMA = 1
@@ -168,6 +168,10 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{folder} is not a run ({what}): give a folder that a recorder wrote.")
     run = store.read_json(path)
     store.check_schema(run, path, SCHEMA)
+    kinds = {"epoch": int, "dtype": str, "layout": dict, "settings": dict, "parent": dict | None}
+    missing = [name for name, kind in kinds.items() if name not in run or not isinstance(run[name], kind)]
+    if missing:
+        raise Damaged(f"{path} is damaged (its {', '.join(missing)} is missing): put back a good copy.")
     return run
 
 

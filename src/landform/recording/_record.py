@@ -16,7 +16,7 @@ from landform.errors import BadInput, Damaged
 from landform.layout import Layout
 from landform.recording._format import BUFFERS, CURVE, CURVE_STEPS, OPTIMIZER, POINT, STATE
 from landform.recording._plain import decode
-from landform.recording._state import restore_buffers, restore_generators, restore_optimizer
+from landform.recording._state import check_buffers, restore_buffers, restore_generators, restore_optimizer
 from landform.store import TensorFile, checksum
 
 
@@ -147,12 +147,15 @@ class Record:
         for given, part in ((optimizer, "optimizer"), (scheduler, "scheduler")):
             if given is not None and part not in state:
                 raise BadInput(f"The record of step {self.step} holds no {part}: the recorder was given none.")
+        # Whatever may be wrong shows before the first change.
+        point, buffers = self.point, self.buffers
+        check_buffers(model, buffers)
         if optimizer is not None:
             restore_optimizer(optimizer, model, layout, self._under(OPTIMIZER), state["optimizer"])
         if scheduler is not None:
             scheduler.load_state_dict(state["scheduler"])
-        restore_buffers(model, self.buffers)
-        layout.load_(model, self.point)
+        restore_buffers(model, buffers)
+        layout.load_(model, point)
         if restoring:
             restore_generators(state["generators"])
 

@@ -146,11 +146,11 @@ def persistent_buffers(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     return found
 
 
-def restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
-    """Put buffers back, in place.
+def check_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Refuse a model that cannot take recorded buffers.
 
     Args:
-        model: the model to change.
+        model: the model.
         buffers: the recorded buffers by name.
 
     Raises:
@@ -158,15 +158,23 @@ def restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
     """
     owners = persistent_buffers(model)
     for name, value in buffers.items():
-        owner, key = owners.get(name, (None, name))
-        there = owner._buffers[key] if owner is not None else None
-        if there is None or there.shape != value.shape:
+        if name not in owners or model.get_buffer(name).shape != value.shape:
             raise BadInput(
                 f"The record holds a buffer {name} of shape {tuple(value.shape)}, which the model has not: build the "
                 "model as it was built for the run."
             )
-        with torch.no_grad():
-            there.copy_(value)
+
+
+def restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Put buffers back, in place.
+
+    Args:
+        model: the model to change, found fit by `check_buffers`.
+        buffers: the recorded buffers by name.
+    """
+    with torch.no_grad():
+        for name, value in buffers.items():
+            model.get_buffer(name).copy_(value)
 
 
 def generator_state(devices: set[torch.device]) -> dict[str, Any]:
