@@ -1,0 +1,113 @@
+"""Figures as PNG or SVG files, drawn by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from landform.errors import try_import
+from landform.report._figure import Axis, Figure, Series, extent
+from landform.report._style import DASHES, HEIGHT, INK, LIGHT, MARKS, WIDTH, nth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
+_RC: Any = {
+    "font.size": 10.0,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK["faint"],
+    "axes.edgecolor": INK["faint"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": INK["grid"],
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "text.color": INK["text"],
+    "xtick.color": INK["faint"],
+    "ytick.color": INK["faint"],
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text, which can be searched and selected
+    "svg.hashsalt": "landform",  # the same figure gives the same file
+}
+
+
+def draw(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
+    """Draw a figure.
+
+    Args:
+        figure: what to draw.
+        kind: ``"png"`` or ``"svg"``.
+
+    Returns:
+        The content of a file of that kind.
+
+    Raises:
+        BadInput: when matplotlib is not installed.
+    """
+    try_import("matplotlib", "report")
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(_RC):
+        canvas = Canvas(figsize=(WIDTH, HEIGHT), dpi=150, layout="constrained", facecolor=INK["ground"])
+        axes = canvas.add_subplot()
+        _set_axes(axes, figure)
+        for place, series in enumerate(figure.series):
+            _plot(axes, figure, series, place)
+        if figure.reference is not None:
+            axes.axhline(figure.reference, color=INK["faint"], linewidth=1, zorder=1)
+        axes.set_title(figure.title)
+        if len(figure.series) > 1 or figure.series[0].low is not None:
+            axes.legend(loc="best")
+        file = io.BytesIO()
+        # No date in the file: the same figure gives the same bytes.
+        canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()
+
+
+def _plot(axes: Axes, figure: Figure, series: Series, place: int) -> None:
+    colour = nth(LIGHT, series.colour)
+    x, y = figure.x.place(series.x), figure.y.place(series.y)
+    style: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": nth(DASHES, place), "label": series.name}
+    if series.style == "marked":
+        style |= {"marker": _MARKS[nth(MARKS, place)], "markersize": 3.6, "markerfacecolor": INK["ground"]}
+    elif series.style == "faint":
+        style |= {"linewidth": 0.7, "alpha": 0.4}
+    axes.plot(x, y, **style)
+    if series.low is not None and series.high is not None:
+        low, high = figure.y.place(series.low), figure.y.place(series.high)
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _set_axes(axes: Axes, figure: Figure) -> None:
+    axes.set_xlabel(figure.x.label)
+    axes.set_ylabel(figure.y.label)
+    for name, axis in (("x", figure.x), ("y", figure.y)):
+        side = axes.xaxis if name == "x" else axes.yaxis
+        if axis.scale == "log":
+            (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+            _set_ticks(side, axis, extent(figure.series, "x" if name == "x" else "y"))
+        if axis.limits:
+            (axes.set_xlim if name == "x" else axes.set_ylim)(*axis.limits)
+        if axis.percent:
+            from matplotlib.ticker import PercentFormatter
+
+            side.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    if figure.y.percent:
+        axes.set_ylim(bottom=0)
+
+
+def _set_ticks(side: Any, axis: Axis, span: tuple[float, float] | None) -> None:
+    from matplotlib.ticker import FixedLocator, NullFormatter
+
+    if span is not None and (ticks := axis.ticks(*span)):
+        places, texts = zip(*ticks, strict=True)
+        side.set_major_locator(FixedLocator(list(np.asarray(places))))
+        side.set_ticklabels(texts)
+    side.set_minor_formatter(NullFormatter())
