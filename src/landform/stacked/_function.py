@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import landform.stacked._rules  # noqa: F401  (registers the rules)
 from landform.layout import Layout
-from landform.stacked._tensor import stack
+from landform.stacked._tensor import Stacked, stack
 
 
 class Function:
@@ -92,14 +92,15 @@ class Function:
         """Run something with the model at n points at once.
 
         Args:
-            parameters: the trainable parameters by name, ``[n, *shape]``.
-            buffers: buffers by name, ``[n, *shape]``; those not given are the model's own, shared by all.
+            parameters: the trainable parameters by name, ``[n, *shape]``, or `Stacked` already.
+            buffers: buffers by name, likewise; those not given are the model's own, shared by all.
             run: what to do with the model; tensors that differ between the points are `Stacked`.
 
         Returns:
             What ``run`` returns, with `Stacked` tensors in it.
         """
-        stacked = {name: stack(t) for name, t in (*buffers.items(), *parameters.items())}
+        given = (*buffers.items(), *parameters.items())
+        stacked = {name: t if isinstance(t, Stacked) else stack(t) for name, t in given}
         with self._filled({**self.buffers, **stacked}):
             return run(self.net)
 

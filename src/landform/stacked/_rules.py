@@ -346,7 +346,7 @@ def _cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
-    """``mean_b (logsumexp_k z_bk - sum_k y_k z_bk)``, the smoothed label ``y = (1 - s) onehot + s / K``.
+    """``-mean_b sum_k y_bk log softmax(z_b)_k``, with the smoothed label ``y = (1 - s) onehot + s / K``.
 
     The sums over classes run along the samples, whatever the memory's order: few classes make torch's own row by row
     log-softmax several times slower than the products before it.
@@ -364,21 +364,19 @@ def _cross_entropy(
         return NotImplemented
     z = x.raw.transpose(1, 2)  # [n, k, b]
     labels = _per_model(target, x.count).unsqueeze(1)
-    picked = z.gather(1, labels.clamp_min(0)).squeeze(1)
+    masked = labels.device.type != "cpu" or bool((target_raw := _raw(target)).numel() and target_raw.min() < 0)
+    logs = F.log_softmax(z, 1)
+    losses = -logs.gather(1, labels.clamp_min(0) if masked else labels).squeeze(1)
     if label_smoothing:
-        picked = (1 - label_smoothing) * picked + label_smoothing * z.mean(1)
-    losses = _logsumexp(z) - picked
+        losses = (1 - label_smoothing) * losses - label_smoothing * logs.mean(1)
+    if not masked:
+        return Stacked(losses if reduction == "none" else losses.mean(1) if reduction == "mean" else losses.sum(1))
     counted = labels.squeeze(1) != ignore_index
     losses = losses * counted
     if reduction == "none":
         return Stacked(losses)
     total = losses.sum(1)
     return Stacked(total / counted.sum(1) if reduction == "mean" else total)
-
-
-def _logsumexp(z: Tensor) -> Tensor:
-    """Log of the sum of exponentials over dimension 1 of ``[n, k, b]``."""
-    return torch.logsumexp(z, 1)
 
 
 @rule_for(F.mse_loss)

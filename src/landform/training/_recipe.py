@@ -1,0 +1,152 @@
+"""How a model is trained, in one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from landform.errors import BadInput
+from landform.training._schedule import SCHEDULES, Array, Constant, Schedule, schedule_named
+
+# What all members of a stack must share; everything else may differ from one to the next.
+SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        epochs: how long; may be a fraction.
+        batch_size: samples a step; the last batch of an epoch may be smaller.
+        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``, each as torch's optimiser of that name.
+        lr: the learning rate that the schedule multiplies.
+        momentum: of SGD.
+        nesterov: whether SGD looks ahead.
+        betas: of Adam.
+        eps: of Adam.
+        weight_decay: added to the gradient as ``weight_decay * point`` (decoupled for ``"adamw"``).
+        schedule: `Constant`, `Cosine`, `Step` or `Cyclic`, or a name for one with its default settings.
+        warmup: epochs over which the rate rises in a line from zero.
+        label_smoothing: share of each label spread over all classes (cross-entropy only).
+        label_noise: share of training labels replaced by other ones, drawn once from the seed.
+        mixup: strength of mixup, 0 for none; None takes the data set's own setting.
+        seed: decides the order of the data, augmentation, dropout and label noise; not the initial point.
+    """
+
+    epochs: float = 10.0
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: Schedule | str = field(default_factory=Constant)
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    label_noise: float = 0.0
+    mixup: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be, by name."""
+        if isinstance(self.schedule, str):
+            object.__setattr__(self, "schedule", schedule_named(self.schedule))
+        if self.optimizer not in ("sgd", "adam", "adamw"):
+            raise BadInput(f"There is no optimizer named {self.optimizer!r}: give 'sgd', 'adam' or 'adamw'.")
+        checks = {
+            "epochs": self.epochs > 0,
+            "batch_size": self.batch_size >= 1,
+            "lr": self.lr >= 0,
+            "momentum": 0 <= self.momentum < 1,
+            "betas": all(0 <= beta < 1 for beta in self.betas),
+            "eps": self.eps > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "warmup": self.warmup >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "label_noise": 0 <= self.label_noise <= 1,
+            "mixup": self.mixup is None or self.mixup >= 0,
+            "nesterov": not self.nesterov or self.momentum > 0,
+        }
+        for name, fine in checks.items():
+            if not fine:
+                raise BadInput(f"The recipe's {name} cannot be {getattr(self, name)!r}.")
+
+    def steps(self, samples: int) -> int:
+        """How many steps the training takes on a set of that many samples."""
+        return max(1, round(self.epochs * self.steps_per_epoch(samples)))
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """How many steps an epoch takes on a set of that many samples."""
+        return -(-samples // self.batch_size)
+
+    def rates(self, steps: Sequence[int] | Array, per_epoch: int) -> Array:
+        """The learning rate of each step.
+
+        Args:
+            steps: step numbers, from 0.
+            per_epoch: steps in an epoch.
+
+        Returns:
+            One rate for each.
+        """
+        assert not isinstance(self.schedule, str)
+        epoch = np.asarray(steps, dtype=np.float64) / per_epoch
+        rates = self.lr * self.schedule.factor(epoch, self.epochs)
+        if self.warmup:
+            rates = rates * np.minimum((epoch + 1 / per_epoch) / self.warmup, 1.0)
+        return np.asarray(rates, dtype=np.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the recipe in plain values, for ``run.json``."""
+        return {**asdict(self), "schedule": {"name": _name_of(self.schedule), **asdict(self.schedule)}}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` wrote.
+
+        Args:
+            described: plain values.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            BadInput: when it is not the description of a recipe.
+        """
+        try:
+            plain = dict(described)
+            schedule = dict(plain.pop("schedule"))
+            kind: Any = SCHEDULES[schedule.pop("name")]
+            plain["schedule"] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in schedule.items()})
+            plain["betas"] = tuple(plain["betas"])
+            return cls(**{f.name: plain[f.name] for f in fields(cls)})
+        except (KeyError, TypeError, ValueError) as why:
+            raise BadInput(f"This is not the description of a recipe ({why}).") from None
+
+
+def check_stackable(recipes: Sequence[Recipe]) -> None:
+    """Refuse recipes that cannot be followed in step.
+
+    Args:
+        recipes: the recipes of a stack.
+
+    Raises:
+        BadInput: when they differ in a setting that a stack shares; the message names it.
+    """
+    for name in SHARED:
+        values = {getattr(recipe, name) for recipe in recipes}
+        if len(values) > 1:
+            raise BadInput(
+                f"A stack trains in step, so all its recipes share {name}; these have {sorted(map(str, values))}: "
+                "train them as separate stacks."
+            )
+
+
+def _name_of(schedule: Schedule | str) -> str:
+    return next(name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
