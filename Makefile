@@ -122,7 +122,7 @@ $(LOWEST)/.is-set-up: pyproject.toml | $(LOWEST)/bin/python
 
 .PHONY: bench
 bench: setup  ## every benchmark, one after the other: each prints a ratio (keep the machine quiet)
-	@for bench in benchmarks/bench_*.py; do printf '\n== %s\n' $$bench; $(BIN)/python $$bench || exit 1; done
+	@for bench in benchmarks/[a-z]*.py; do printf '\n== %s\n' $$bench; $(BIN)/python $$bench || exit 1; done
 
 .PHONY: pin
 pin: setup  ## write the versions now in .venv into constraints.txt
