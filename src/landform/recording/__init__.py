@@ -8,19 +8,22 @@ from landform.recording._background import Background
 from landform.recording._format import RecordData
 from landform.recording._record import Record
 from landform.recording._recorder import Recorder
-from landform.recording._times import every, log_spaced
+from landform.recording._times import Plan, Times, every, log_spaced, partner_gap
 from landform.recording._trajectory import Points, Records, Trajectory
 from landform.recording._writer import RunWriter
 
 __all__ = [
     "Background",
+    "Plan",
     "Points",
     "Record",
     "RecordData",
     "Recorder",
     "Records",
     "RunWriter",
+    "Times",
     "Trajectory",
     "every",
     "log_spaced",
+    "partner_gap",
 ]

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ from landform.recording._writer import RunWriter
 log = logging.getLogger("landform.recording")
 
 _NEVER = sys.maxsize
+_LARGEST_SPARE = 64_000_000  # bytes
 # Losses on a device are fetched together, at the latest after so many.
 _MOST_ON_DEVICE = 4096
 
@@ -101,6 +103,7 @@ class Recorder:
             raise BadInput("epoch must be the number of steps in an epoch, such as len(loader).")
         self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
         self._layout = Layout.of(model)
+        self._spare: list[Tensor] = []  # points that have been written, at most three
         resumable = Times.parse(resumable_at, "resumable_at")
         if optimizer is not None:
             check_optimizer(optimizer, model, self._layout, resumable=resumable != Times())
@@ -208,7 +211,14 @@ class Recorder:
     # ------------------------------------------------------------------------------------------------- its parts
 
     def _point(self) -> Tensor:
-        return self._layout.join({name: p.detach() for name, p in self._model.named_parameters()})
+        """Copy the parameters; into a point that has been written, as fresh memory costs more than the copy."""
+        parameters = {name: p.detach() for name, p in self._model.named_parameters()}
+        if not self._spare or not all(p.is_cpu for p in parameters.values()):
+            return self._layout.join(parameters)
+        point = self._spare.pop()
+        for name, view in self._layout.views(point).items():
+            view.copy_(parameters[name])
+        return point
 
     def _following(self) -> int:
         step = self.plan.after(self.steps)
@@ -263,7 +273,8 @@ class Recorder:
             partner=not (planned or resumable or step == 0),
             gap=self.plan.gap if planned else 0,
         )
-        self._writer.write(data)
+        small = data.point.is_cpu and data.point.nbytes <= _LARGEST_SPARE
+        self._writer.write(data, partial(self._spare.append, data.point) if small else lambda: None)
         self._values = self._tape.values = Values(step + 1)
         self._on_device = 0
 

@@ -132,13 +132,14 @@ class RunWriter:
         self._own = background is None
         self.background = background or Background()
 
-    def write(self, data: RecordData) -> None:
+    def write(self, data: RecordData, finished: Callable[[], object] = lambda: None) -> None:
         """Hand over a record; it is written in the background.
 
         A step that was recorded before (in a resumed run) is written again only if its point is another one.
 
         Args:
             data: the record; its step must be later than the last one handed over.
+            finished: called in the background once the record's tensors are needed no more.
 
         Raises:
             BadInput: when an earlier record could not be written, the step is not later, the point is not of this
@@ -152,7 +153,7 @@ class RunWriter:
         if data.point.shape != (self._layout.size,):
             raise BadInput(f"A point of this run is [{self._layout.size}]; got {list(data.point.shape)}.")
         self._step = data.step
-        self._hand_over(partial(self._write_record, *_ready(data)))
+        self._hand_over(partial(self._write_record, *_ready(data)), finished)
 
     def write_curves(self, step: int, curves: Mapping[str, Curve]) -> None:
         """Hand over the values that follow the last record, at the end of a run.
@@ -220,7 +221,7 @@ class RunWriter:
                 self.before[step] = None  # to be written again when its time comes
                 log.warning("%s is damaged; it is written again when the run comes past step %d.", path, step)
 
-    def _hand_over(self, job: Callable[[], None]) -> None:
+    def _hand_over(self, job: Callable[[], None], finished: Callable[[], object] = lambda: None) -> None:
         def guarded() -> None:
             if self.error is None:
                 try:
@@ -229,6 +230,7 @@ class RunWriter:
                     self.error = why
                 except Exception as why:
                     self.error = BadInput(f"{self.folder} could not be written ({type(why).__name__}: {why}).")
+            finished()
 
         self.background.submit(guarded)
 

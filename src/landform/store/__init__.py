@@ -16,7 +16,7 @@ from landform.store._files import (
     write_text,
 )
 from landform.store._folders import Lock, check_name, free_space, make_folder, remove, size_text, sweep
-from landform.store._tensors import Entry, TensorFile, can_hold, open_tensors, read_tensors, write_tensors
+from landform.store._tensors import Entry, TensorFile, can_hold, checksum, open_tensors, read_tensors, write_tensors
 
 __all__ = [
     "Entry",
@@ -25,6 +25,7 @@ __all__ = [
     "can_hold",
     "check_name",
     "check_schema",
+    "checksum",
     "free_space",
     "make_folder",
     "open_tensors",

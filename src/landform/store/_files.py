@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,9 +37,8 @@ def write_bytes(path: str | Path, data: Buffer | Iterable[Buffer]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         file = os.open(temporary, flags, 0o666)
         try:
-            for part in parts:
-                view = memoryview(part)
-                rest = view.cast("B") if view.nbytes else view  # an empty view cannot be cast
+            for part in _gathered(parts):
+                rest = memoryview(part).cast("B")
                 while rest.nbytes:
                     rest = rest[os.write(file, rest) :]
             os.fsync(file)
@@ -209,3 +208,18 @@ def _flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _gathered(parts: Iterable[Buffer], least: int = 1 << 16) -> Iterator[Buffer]:
+    """Put small parts together, to save calls; large ones are passed on without a copy."""
+    small = bytearray()
+    for part in parts:
+        if memoryview(part).nbytes < least:
+            small += part
+            continue
+        if small:
+            yield small
+            small = bytearray()
+        yield part
+    if small:
+        yield small

@@ -52,6 +52,18 @@ def can_hold(dtype: torch.dtype) -> bool:
     return dtype in _CODES
 
 
+def checksum(tensor: Tensor) -> int:
+    """The checksum under which a file keeps a tensor (`Entry.crc`).
+
+    Args:
+        tensor: any tensor that can be written.
+
+    Returns:
+        A number of 32 bits.
+    """
+    return zlib.crc32(_bytes_of(tensor))
+
+
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors as one safetensors file, whole or not at all.
 
