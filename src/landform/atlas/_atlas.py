@@ -159,7 +159,7 @@ class Atlas:
     # ------------------------------------------------------------------------------------------------ writing
 
     def lock(self) -> store.Lock:
-        """Take the right to write into this atlas.
+        """Take the right to write into this atlas, and clear away what killed writers left half written.
 
         Returns:
             The lock, to be released.
@@ -167,7 +167,9 @@ class Atlas:
         Raises:
             BadInput: when another survey holds it.
         """
-        return store.Lock(store.make_folder(self._results))
+        lock = store.Lock(store.make_folder(self._results))
+        store.sweep(self._results, older_than=0)
+        return lock
 
     def find(self, probe: str, set: str | None, step: int) -> Stored | None:
         """Look for a result.

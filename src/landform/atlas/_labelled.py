@@ -125,7 +125,7 @@ def assemble(name: str, pieces: Sequence[Piece], settings: Mapping[str, Any] | N
     lengths = np.zeros((len(dims), len(sets), len(epochs)), np.int64)
     for piece in pieces:
         place = sets.index(piece.set), row[piece.step]
-        values[place][tuple(slice(size) for size in piece.numbers.shape)] = piece.numbers
+        values[(*place, *(slice(size) for size in piece.numbers.shape))] = piece.numbers
         lengths[(slice(None), *place)] = piece.numbers.shape
     coords: dict[str, NDArray[Any]] = {"time": np.array(list(epochs.values()), np.float64)}
     coords["step"] = np.array(list(epochs), np.int64)
