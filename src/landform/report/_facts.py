@@ -42,7 +42,7 @@ def facts(material: Material) -> list[Fact]:
             value = measured.last(where) if measured is not None else None
             text = _percent(value) if name == "error" else number(value)
             found.append(Fact(f"{where or 'last'}_{name}", f"{where or 'last'} {label}", value, text))
-    for name, label in (("distance", "distance from start"), ("relative_distance", "relative to its norm")):
+    for name, label in (("distance", "distance from start"), ("relative_distance", "distance / norm at start")):
         if name in material.measured:
             value = material.measured[name].last(material.measured[name].sets[0])
             found.append(Fact(name, label, value, number(value)))

@@ -142,4 +142,4 @@ def extent(series: Iterable[Series], axis: Literal["x", "y"]) -> tuple[float, fl
 
 
 def _short(value: float) -> str:
-    return f"{value:g}" if 1e-3 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    return f"{value:g}" if 1e-4 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

@@ -104,10 +104,12 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
 
 
 def _set_ticks(side: Any, axis: Axis, span: tuple[float, float] | None) -> None:
-    from matplotlib.ticker import FixedLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
     if span is not None and (ticks := axis.ticks(*span)):
         places, texts = zip(*ticks, strict=True)
         side.set_major_locator(FixedLocator(list(np.asarray(places))))
         side.set_ticklabels(texts)
     side.set_minor_formatter(NullFormatter())
+    if axis.zero_at is not None:
+        side.set_minor_locator(NullLocator())  # between zero and the first value there is no scale to mark

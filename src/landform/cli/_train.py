@@ -1,0 +1,224 @@
+"""``landform train``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from landform.cli._choose import Choice, build_model, default_loss, load_data, options
+from landform.cli._show import answer, going_on, progress, say, table
+from landform.errors import BadInput
+
+if TYPE_CHECKING:
+    from landform.training import Recipe, Trained
+
+_RECIPE = Group("Recipe", sort_key=1)
+_RECORDING = Group("Recording", sort_key=2)
+
+
+def train(
+    *,
+    out: Path,
+    model: str = "mlp",
+    data: str = "digits",
+    model_option: list[str] | None = None,
+    data_option: list[str] | None = None,
+    loss: str | None = None,
+    device: str = "auto",
+    dtype: Literal["float32", "float64"] | None = None,
+    epochs: Annotated[float, Parameter(group=_RECIPE)] = 10.0,
+    batch_size: Annotated[int, Parameter(group=_RECIPE)] = 128,
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Parameter(group=_RECIPE)] = "sgd",
+    lr: Annotated[float, Parameter(group=_RECIPE)] = 0.1,
+    momentum: Annotated[float, Parameter(group=_RECIPE)] = 0.9,
+    nesterov: Annotated[bool, Parameter(group=_RECIPE)] = False,
+    betas: Annotated[tuple[float, float], Parameter(group=_RECIPE)] = (0.9, 0.999),
+    eps: Annotated[float, Parameter(group=_RECIPE)] = 1e-8,
+    weight_decay: Annotated[float, Parameter(group=_RECIPE)] = 0.0,
+    schedule: Annotated[Literal["constant", "cosine", "step", "cyclic"], Parameter(group=_RECIPE)] = "constant",
+    warmup: Annotated[float, Parameter(group=_RECIPE)] = 0.0,
+    label_smoothing: Annotated[float, Parameter(group=_RECIPE)] = 0.0,
+    label_noise: Annotated[float, Parameter(group=_RECIPE)] = 0.0,
+    label_seed: Annotated[int | None, Parameter(group=_RECIPE)] = None,
+    mixup: Annotated[float | None, Parameter(group=_RECIPE)] = None,
+    seed: Annotated[int, Parameter(group=_RECIPE)] = 0,
+    records: Annotated[int, Parameter(group=_RECORDING)] = 50,
+    every: Annotated[int | None, Parameter(group=_RECORDING)] = None,
+    pairs: Annotated[float, Parameter(group=_RECORDING)] = 0.4,
+    resume: Annotated[bool, Parameter(group=_RECORDING)] = False,
+    overwrite: Annotated[bool, Parameter(group=_RECORDING)] = False,
+    json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Train a model and record its run.
+
+    For example::
+
+        landform train --out runs/mine --epochs 10 --lr 0.1
+        landform train --out runs/cnn --model small_cnn --data cifar10 --data-option per_class=500
+        landform train --out runs/own --model my_module:build --model-option width=32
+
+    Args:
+        out: the folder to record the run in.
+        model: a model of 'landform list models', or a function of your own that builds it, as module:function.
+        data: a data set of 'landform list data', or a function of your own that returns one.
+        model_option: an option of the model, as name=value (width=64, seed=1); may be given several times.
+        data_option: an option of the data set, as name=value (per_class=50); may be given several times.
+        loss: cross-entropy or mse; by default whichever fits the data.
+        device: auto, cpu, cuda or mps.
+        dtype: the type of number to train in; the model's own by default.
+        epochs: how long; may be a fraction.
+        batch_size: samples a step.
+        optimizer: sgd, adam or adamw.
+        lr: the learning rate that the schedule multiplies.
+        momentum: of sgd.
+        nesterov: whether sgd looks ahead.
+        betas: of adam and adamw.
+        eps: of adam and adamw.
+        weight_decay: added to the gradient as weight_decay times the weights (decoupled for adamw).
+        schedule: how the learning rate goes on.
+        warmup: epochs over which the learning rate rises from zero.
+        label_smoothing: share of each label that is spread over all classes.
+        label_noise: share of training labels that are replaced by other ones.
+        label_seed: decides the label noise; the seed does by default.
+        mixup: strength of mixup; the data set's own by default.
+        seed: decides the order of the data and other noise, not the initial weights (--model-option seed=1).
+        records: how many times are recorded, log-spaced.
+        every: record every so many steps instead.
+        pairs: each recorded time gets a partner so many epochs later, for velocities; 0 for none.
+        resume: go on with the run that lies in the folder.
+        overwrite: replace the run that lies in the folder.
+        json: print what came of it as JSON.
+    """
+    from landform.training import Recipe
+
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        betas=betas,
+        eps=eps,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        warmup=warmup,
+        label_smoothing=label_smoothing,
+        label_noise=label_noise,
+        mixup=mixup,
+        seed=seed,
+        label_seed=label_seed,
+    )
+    if resume and overwrite:
+        raise BadInput("--resume goes on with a run and --overwrite replaces it: give one of them.")
+    if (out / "run.json").exists() and not (resume or overwrite):
+        raise BadInput(
+            f"{out} holds a run already: --resume goes on with it, --overwrite replaces it, or give another --out."
+        )
+    started = time.perf_counter()
+    trained = train_and_record(
+        out,
+        Choice(model, options(model_option or [], "--model-option")),
+        Choice(data, options(data_option or [], "--data-option")),
+        recipe,
+        loss=loss,
+        device=device,
+        dtype=dtype,
+        records=records,
+        every=every,
+        pairs=pairs,
+        resume=resume,
+        overwrite=overwrite,
+        again=f"The same command with --resume goes on from the last record in {out}.",
+    )
+    seconds = time.perf_counter() - started
+    assert trained.trajectory is not None
+    found = {
+        "run": str(out),
+        "steps": trained.trajectory.steps[-1],
+        "epochs": trained.trajectory.epochs[-1],
+        "last_batch_loss": float(trained.losses[-1]) if len(trained.losses) else None,
+        "diverged": trained.diverged,
+        "records": len(trained.trajectory),
+        "parameters": trained.trajectory.layout.size,
+        "seconds": round(seconds, 2),
+    }
+    if json:
+        answer(found)
+        return
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in found.items()}
+    texts["diverged"] = "yes" if trained.diverged else "no"
+    table([(name.replace("_", " "), text) for name, text in texts.items()])
+    say(f"Now: landform survey {out}")
+
+
+def train_and_record(
+    out: Path,
+    model: Choice,
+    data: Choice,
+    recipe: Recipe,
+    *,
+    again: str,
+    loss: str | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
+    records: int = 50,
+    every: int | None = None,
+    pairs: float | None = 0.4,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Trained:
+    """Train, and keep with the run what it was told.
+
+    Args:
+        out: the folder of the run.
+        model: the model.
+        data: the data set.
+        recipe: how to train.
+        again: how to go on after an interrupt.
+        loss: name of the loss; by default whichever fits the data.
+        device: where to train.
+        dtype: type of number to train in.
+        records: how many times are recorded, log-spaced.
+        every: record every so many steps instead.
+        pairs: epochs from a recorded time to its partner; 0 or None for no partners.
+        resume: go on with the run that lies there.
+        overwrite: replace the run that lies there.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        BadInput: when something given does not fit.
+    """
+    import torch
+
+    from landform import training
+    from landform.recording import log_spaced
+
+    dataset = load_data(data)
+    net = build_model(model, dataset)
+    if records < 2:
+        raise BadInput(f"--records is {records}: give at least 2, the start and the end.")
+    if every is not None and every < 1:
+        raise BadInput(f"--every is {every}: give at least 1.")
+    until = recipe.steps(len(dataset.train))
+    times = every or log_spaced(min(records, until + 1), until)
+    with going_on(again), progress("training") as bar:
+        return training.train(
+            net,
+            dataset,
+            recipe,
+            out=out,
+            recording=training.Recording(at=times, pairs=pairs or None),
+            loss=loss or default_loss(dataset),
+            device=device,
+            dtype=None if dtype is None else getattr(torch, dtype),
+            resume=resume,
+            overwrite=overwrite,
+            settings={"command": {"model": model.to_json(), "data": data.to_json()}},
+            progress=bar,
+        )
