@@ -2,6 +2,6 @@
 
 from landform.landscape._checks import find_device
 from landform.landscape._landscape import Landscape, Reading
-from landform.landscape._losses import cross_entropy, mse
+from landform.landscape._losses import Loss, cross_entropy, loss_function, mse
 
-__all__ = ["Landscape", "Reading", "cross_entropy", "find_device", "mse"]
+__all__ = ["Landscape", "Loss", "Reading", "cross_entropy", "find_device", "loss_function", "mse"]

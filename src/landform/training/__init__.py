@@ -2,6 +2,7 @@
 
 from landform.training._recipe import Recipe
 from landform.training._schedule import Constant, Cosine, Cyclic, Step
-from landform.training._train import Trained, train, train_many
+from landform.training._spawn import spawn
+from landform.training._train import Recording, Trained, train, train_many
 
-__all__ = ["Constant", "Cosine", "Cyclic", "Recipe", "Step", "Trained", "train", "train_many"]
+__all__ = ["Constant", "Cosine", "Cyclic", "Recipe", "Recording", "Step", "Trained", "spawn", "train", "train_many"]

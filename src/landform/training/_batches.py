@@ -41,7 +41,7 @@ class Batches:
         if any(recipe.label_noise for recipe in recipes):
             if data.classes is None:
                 raise BadInput(f"label_noise needs labels, and {data.name} has none.")
-            rows = [noisy_labels(targets, r.label_noise, data.classes, seed_of(r.seed, "labels")) for r in recipes]
+            rows = [noisy_labels(targets, r.label_noise, data.classes, _label_seed(r)) for r in recipes]
             targets = torch.stack(rows)
         return cls(_move(inputs, device, dtype), _move(targets, device, dtype), data, recipes)
 
@@ -93,6 +93,10 @@ class Batches:
                 x, y = mix(x, y, alpha, self.data.classes, noise)
             rows.append((x, y))
         return torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows])
+
+
+def _label_seed(recipe: Recipe) -> int:
+    return seed_of(recipe.seed if recipe.label_seed is None else recipe.label_seed, "labels")
 
 
 def _rows(tensor: Tensor, at: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Recipe:
         label_noise: share of training labels replaced by other ones, drawn once from the seed.
         mixup: strength of mixup, 0 for none; None takes the data set's own setting.
         seed: decides the order of the data, augmentation, dropout and label noise; not the initial point.
+        label_seed: decides label noise in its place, so that runs can share their wrong labels; None takes ``seed``.
     """
 
     epochs: float = 10.0
@@ -52,6 +53,7 @@ class Recipe:
     label_noise: float = 0.0
     mixup: float | None = None
     seed: int = 0
+    label_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be, by name."""

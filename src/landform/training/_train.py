@@ -1,27 +1,28 @@
-"""Training models, and spawning children from a recorded run."""
+"""Training models, one or many, and going on with what was cut short."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from landform.data import Dataset, Split
 from landform.errors import BadInput
-from landform.landscape import find_device
-from landform.landscape._losses import Loss, loss_function
+from landform.landscape import Loss, loss_function
 from landform.layout import Layout
-from landform.stacked import Choice, Function, Stacked, Unstackable, choose, count, stack
-from landform.training._batches import Batches
-from landform.training._gradients import Plain
-from landform.training._loop import Moment, Start, run
+from landform.recording import Plan, Times, Trajectory, log_spaced, partner_gap
+from landform.stacked import Choice
+from landform.training._books import Books
+from landform.training._loop import Start
 from landform.training._recipe import Recipe, check_stackable
+from landform.training._stack import End, Progress, Task, as_dataset, decide, follow
 
-Progress = Callable[[int, int], None]
+How: TypeAlias = Literal["auto", "stack", "loop"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ class Trained:
     """What came of a training.
 
     Attributes:
-        point: where it ended, ``[P]``.
+        point: where it ended, ``[P]``, on the CPU.
         buffers: the buffers there, by name.
         losses: mean loss of each step's batch, before the step, ``[steps]``.
         recipe: how it was trained.
         how: whether it ran in a stack, and why.
+        trajectory: the recorded run; None where it was not recorded.
     """
 
     point: Tensor
@@ -41,6 +43,7 @@ class Trained:
     losses: Tensor
     recipe: Recipe
     how: Choice
+    trajectory: Trajectory | None = None
 
     @property
     def diverged(self) -> bool:
@@ -48,21 +51,46 @@ class Trained:
         return not bool(torch.isfinite(self.point).all() and torch.isfinite(self.losses[-1:]).all())
 
 
-def train(model: nn.Module, data: Any, recipe: Recipe | None = None, **options: Any) -> Trained:
+@dataclass(frozen=True)
+class Recording:
+    """What is recorded of a training.
+
+    Attributes:
+        at: the times, as for `lf.Recorder`: steps, or one number for every so many; None for 50 log-spaced.
+        pairs: each time gets a partner so many epochs later (for velocities); None for no partners.
+        resumable_at: times at which the optimiser's state is kept too, so that the run can go on and have children
+            from there; None for all of ``at``.
+    """
+
+    at: int | Iterable[int] | None = None
+    pairs: float | None = 0.4
+    resumable_at: int | Iterable[int] | None = None
+
+    def plan(self, until: int, per_epoch: int) -> Plan:
+        """Say which steps are recorded: the last one is, and it is resumable."""
+        at = log_spaced(min(50, until + 1), until) if self.at is None else self.at
+        times = _with(Times.parse(at, "at"), until)
+        resumable = times if self.resumable_at is None else Times.parse(self.resumable_at, "resumable_at")
+        gap = partner_gap(self.pairs, per_epoch)
+        return Plan(times, gap, _with(resumable, until))
+
+
+def train(
+    model: nn.Module, data: Any, recipe: Recipe | None = None, *, out: str | Path | None = None, **options: Any
+) -> Trained:
     """Train one model, in place.
 
     Args:
         model: any module; it ends up trained.
         data: one of ``lf.data``, or a pair of tensors (inputs, targets).
         recipe: how; `Recipe()` by default.
-        options: as for `train_many`, with ``out`` in place of ``outs``.
+        out: folder to record the run in; None records nothing.
+        options: the other options of `train_many`.
 
     Returns:
         What came of it.
     """
-    if "out" in options:
-        options["outs"] = [options.pop("out")]
-    return train_many([model], data, [recipe or Recipe()], **options)[0]
+    return train_many([model], data, [recipe or Recipe()], outs=None if out is None else [out], **options)[0]
 
 
 def train_many(
@@ -70,35 +98,65 @@ def train_many(
     data: Any,
     recipes: Sequence[Recipe] | Recipe,
     *,
+    outs: Sequence[str | Path] | None = None,
+    recording: Recording | None = None,
     loss: str | Loss = "cross-entropy",
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
-    how: str = "auto",
+    how: How = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Trained]:
-    """Train K models of one architecture in step, as one program where that is quicker.
+    """Train K models of one architecture in step, as one program where that is counted to be quicker.
 
     Args:
         models: the models; they end up trained.
         data: one of ``lf.data``, or a pair of tensors (inputs, targets).
         recipes: one for each model, or one for all.
+        outs: folders to record the runs in, one for each model; None records nothing.
+        recording: which times are recorded.
         loss: a name, or a function of (outputs, targets) that returns the mean over the batch.
         device: where to train; the models stay where they are.
         dtype: the floating-point type to train in; None keeps the models' own.
-        how: ``"stack"``, ``"loop"``, or ``"auto"``: whichever is counted to be quicker.
+        how: ``"stack"``, ``"loop"``, or ``"auto"``; the choice is kept in ``run.json``, and a resumed run keeps to it.
+        resume: go on with the runs that lie in ``outs`` from their last common resumable record; they end as if they
+            had never been cut, to the bit on a CPU.
+        overwrite: replace the runs that lie in ``outs``.
+        settings: more to be kept in ``run.json``, as JSON.
         progress: called with (steps done, steps in all).
 
     Returns:
         What came of each.
+
+    Raises:
+        BadInput: when models, data and recipes do not fit together; the message says which.
     """
     recipes = [recipes] * len(models) if isinstance(recipes, Recipe) else list(recipes)
     if not models or len(models) != len(recipes):
         raise BadInput(f"There are {len(models)} models and {len(recipes)} recipes: give one recipe for each model.")
+    if outs is not None and len({Path(out) for out in outs}) != len(models):
+        raise BadInput(f"There are {len(models)} models for {len(set(outs))} folders: give each run its own.")
     check_stackable(recipes)
     layout = _one_layout(models)
     starts = [Start(layout.point(model), buffers=dict(model.named_buffers())) for model in models]
-    found = train_from(models[0], data, recipes, starts, loss=loss, device=device, dtype=dtype, how=how,
-                       progress=progress)  # fmt: skip
+    found = train_from(
+        models[0],
+        data,
+        recipes,
+        starts,
+        folders=None if outs is None else [Path(out) for out in outs],
+        recording=recording or Recording(),
+        loss=loss,
+        device=device,
+        dtype=dtype,
+        how=how,
+        resume=resume,
+        overwrite=overwrite,
+        settings=settings or {},
+        progress=progress,
+    )
     for model, trained in zip(models, found, strict=True):
         layout.load_(model, trained.point)
         own = dict(model.named_buffers())
@@ -113,98 +171,131 @@ def train_from(
     recipes: Sequence[Recipe],
     starts: Sequence[Start],
     *,
-    loss: str | Loss = "cross-entropy",
-    device: str | torch.device = "auto",
-    dtype: torch.dtype | None = None,
-    how: str = "auto",
-    progress: Progress | None = None,
-) -> list[Trained]:
-    """Train runs of one architecture from where they start, leaving the model alone."""
-    layout = Layout.of(model)
-    place = find_device(device)
-    kind = dtype or next(p.dtype for p in model.parameters() if p.requires_grad)
-    function = Function(model, layout, device=place, dtype=kind)
-    function.net.train()
-    batches = Batches.of(as_dataset(data), recipes, place, kind)
-    starts = [Start(s.point.to(place, kind), s.step, s.state, s.buffers) for s in starts]
-    name, loss_of = loss_function(loss)
-    if recipes[0].label_smoothing and name != "cross-entropy":
-        raise BadInput("label_smoothing belongs to cross-entropy: leave it at 0 with another loss.")
-    until = recipes[0].steps(len(batches.inputs))
-    with _own_generators(place):
-        choice = _choose(how, function, batches, starts, loss_of)
-        groups = [range(len(recipes))] if choice.stack else [range(k, k + 1) for k in range(len(recipes))]
-        found: list[Trained] = []
-        for group in groups:
-            found += _in_step(
-                group, function, batches, starts, loss_of, choice, until, _shared(progress, group, len(recipes))
-            )
-    return found
-
-
-def _in_step(
-    group: range,
-    function: Function,
-    batches: Batches,
-    starts: Sequence[Start],
-    loss: Loss,
-    choice: Choice,
-    until: int,
+    folders: Sequence[Path] | None,
+    recording: Recording,
+    loss: str | Loss,
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+    how: How,
+    resume: bool,
+    overwrite: bool,
+    settings: Mapping[str, Any],
     progress: Progress | None,
+    parents: Sequence[dict[str, Any] | None] | None = None,
 ) -> list[Trained]:
-    """Train some of the runs in step. Runs that are not stacked come one after another: each stays in the cache."""
-    members = [starts[k] for k in group]
-    own = batches.of_runs(group)
-    gradients = Plain(
-        function,
-        loss,
-        stacked=choice.stack,
-        seeds=[recipe.seed for recipe in own.recipes],
-        smoothing=own.recipes[0].label_smoothing,
-    )
-    losses: list[Tensor] = []
-    first = members[0].step
-
-    def watch(moment: Moment) -> None:
-        if moment.losses is not None:
-            losses.append(moment.losses)
-        if progress is not None:
-            progress(moment.step - first, until - first)
-
-    last = run(members, own, gradients, buffers=function.buffers, until=until, watch=watch)
+    """Train runs from where they start, leaving the model alone; arguments as for `train_many`."""
+    task = Task.of(model, data, recipes, loss=loss, device=device, dtype=dtype)
+    if folders is None:
+        choice = decide(how, task, starts)
+        ends = follow(task, starts, choice, None, progress)
+        return [_trained(end, recipe) for end, recipe in zip(ends, recipes, strict=True)]
+    described = [_description(model, data, recipe, loss, settings) for recipe in recipes]
+    there = [Trajectory(f) if resume and (f / "run.json").exists() else None for f in folders]
+    if any(there):
+        starts, choice = _resumed(there, starts, described, task.dtype)
+    else:
+        choice = decide(how, task, starts)
+    for k, one in enumerate(described):
+        one["how"] = {"stack": choice.stack, "why": choice.why, "size": len(recipes), "place": k}
+    per_epoch = recipes[0].steps_per_epoch(len(task.batches.inputs))
+    plan = recording.plan(task.until, per_epoch)
+    runs = range(len(recipes))
+    groups = [runs] if choice.stack else [range(k, k + 1) for k in runs]
+    with ExitStack() as open_books:
+        books = [
+            open_books.enter_context(
+                Books(
+                    [folders[k] for k in group],
+                    [described[k] for k in group],
+                    [None if parents is None else parents[k] for k in group],
+                    layout=task.function.layout,
+                    plan=plan,
+                    starts=[starts[k].step for k in group],
+                    epoch=per_epoch,
+                    dtype=task.dtype,
+                    before=_seconds(there[group.start], starts[group.start].step),
+                    resume=resume,
+                    overwrite=overwrite,
+                )
+            )
+            for group in groups
+        ]
+        ends = follow(task, starts, choice, books, progress)
     return [
-        Trained(
-            last.points[k].clone(),
-            {name: buffer[k].clone() for name, buffer in last.buffers.items()},
-            torch.stack([row[k] for row in losses if len(row) > k]) if losses else torch.empty(0),
-            recipe,
-            choice,
-        )
-        for k, recipe in enumerate(own.recipes)
+        _trained(end, recipe, Trajectory(folder)) for end, recipe, folder in zip(ends, recipes, folders, strict=True)
     ]
 
 
-def _shared(progress: Progress | None, group: range, runs: int) -> Progress | None:
-    """Progress over all groups, as each tells its own."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(group.start * total + done * len(group), total * runs)
+def _description(
+    model: nn.Module, data: Any, recipe: Recipe, loss: str | Loss, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What ``run.json`` says of a training, so that it can be done again."""
+    given = as_dataset(data)
+    return {
+        "recipe": recipe.to_json(),
+        "model": {"class": type(model).__qualname__},
+        "data": {"name": given.name, "fingerprint": given.fingerprint(), "transform": dict(given.transform)},
+        "loss": loss_function(loss)[0],
+        **settings,
+    }
 
 
-def as_dataset(data: Any) -> Dataset:
-    """Take data as a data set: one of ``lf.data`` as it is, a pair of tensors as its training split."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, Split):
-        data = (data.inputs, data.targets)
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
-        inputs, targets = data
-        classes = None if targets.is_floating_point() or not targets.numel() else int(targets.max()) + 1
-        return Dataset("tensors", Split(inputs, targets), Split(inputs[:0], targets[:0]), classes, {})
-    raise BadInput(
-        f"Training takes one of lf.data or a pair of tensors (inputs, targets); got {type(data).__name__}. For a "
-        "loader, write your own loop and record it with lf.Recorder."
-    )
+def _trained(end: End, recipe: Recipe, trajectory: Trajectory | None = None) -> Trained:
+    losses = end.losses.cpu()
+    if trajectory is not None and "loss" in trajectory.curves:  # a resumed run has more than it did now
+        losses = trajectory.curves["loss"][1].to(end.point.dtype).cpu()
+    buffers = {name: buffer.cpu() for name, buffer in end.buffers.items()}
+    return Trained(end.point.cpu(), buffers, losses, recipe, end.how, trajectory)
+
+
+def _resumed(
+    there: Sequence[Trajectory | None], starts: Sequence[Start], described: Sequence[dict[str, Any]], dtype: torch.dtype
+) -> tuple[list[Start], Choice]:
+    """Where runs that were cut short go on: at the last resumable step they all have, for runs of a stack."""
+    kept: list[dict[str, Any]] = []
+    for trajectory, now in zip(there, described, strict=True):
+        if trajectory is None:
+            raise BadInput("Some of the runs to resume are not there: give overwrite=True to train all of them anew.")
+        before = trajectory.run["settings"]
+        for name in ("recipe", "data", "loss", "model"):
+            if before.get(name) != json.loads(json.dumps(now[name])):
+                raise BadInput(
+                    f"The run in {trajectory.folder} was made with another {name}: resume it with the same one, "
+                    "or give overwrite=True or another folder."
+                )
+        if before["how"]["size"] != len(there):
+            raise BadInput(
+                f"The run in {trajectory.folder} was trained with {before['how']['size']} runs together, not "
+                f"{len(there)}: resume them together."
+            )
+        if trajectory.run["dtype"] != str(dtype).removeprefix("torch."):
+            raise BadInput(f"The run in {trajectory.folder} has {trajectory.run['dtype']} points: give that dtype.")
+        kept.append(before["how"])
+    choice = Choice(kept[0]["stack"], kept[0]["why"])
+    steps = [{record.step for record in trajectory.resumable} for trajectory in there if trajectory is not None]
+    found: list[Start] = []
+    for k, trajectory in enumerate(there):
+        assert trajectory is not None
+        shared = set.intersection(*steps) if choice.stack else steps[k]
+        step = max((s for s in shared if s >= starts[k].step), default=None)
+        if step is None:
+            found.append(starts[k])
+            continue
+        record = trajectory.at(step=step)
+        found.append(Start(record.point, step, record.optimizer, record.buffers))
+    return found, choice
+
+
+def _seconds(trajectory: Trajectory | None, step: int) -> float:
+    if trajectory is None or not len(trajectory):
+        return 0.0
+    return trajectory.at(step=step).seconds
+
+
+def _with(times: Times, last: int) -> Times:
+    """Times up to the last step, and that one."""
+    steps = range(0, last, times.every) if times.every else times.steps
+    return Times((*(step for step in steps if step < last), last))
 
 
 def _one_layout(models: Sequence[nn.Module]) -> Layout:
@@ -213,47 +304,3 @@ def _one_layout(models: Sequence[nn.Module]) -> Layout:
         if Layout.of(model).slots != layout.slots or str(model) != str(models[0]):
             raise BadInput("The models of a stack differ in architecture: train each architecture as its own stack.")
     return layout
-
-
-def _choose(how: str, function: Function, batches: Batches, starts: Sequence[Start], loss: Loss) -> Choice:
-    """Decide between stack and loop by counting one forward pass, and try a stack of two before relying on it."""
-    if how not in ("auto", "stack", "loop"):
-        raise BadInput(f"how is {how!r}: give 'auto', 'stack' or 'loop'.")
-    runs = len(starts)
-    if how == "loop" or runs == 1:
-        return Choice(False, "it is one run" if runs == 1 else "asked for")
-    x, y = batches.at(0, 1)
-    inputs, targets = x[0][:8], y[0][:8]
-    buffers = {name: buffer.clone() for name, buffer in function.buffers.items()}
-    views = function.layout.views(starts[0].point)
-    cost = count(lambda: function(views, buffers, lambda net: net(inputs)), len(inputs))
-    if how == "stack":
-        choice = Choice(True, "asked for")
-    else:
-        choice = choose(cost, batches.recipes[0].batch_size, inputs.device, models=runs, size=function.layout.size)
-    if not choice.stack:
-        return choice
-    try:
-        two = function.layout.views(torch.stack([starts[0].point] * 2))
-        own = {name: torch.stack([buffer] * 2) for name, buffer in buffers.items()}
-        with torch.no_grad():
-            value = loss(function.many(two, own, lambda net: net(stack(torch.stack([inputs] * 2)))),
-                         stack(torch.stack([targets] * 2)))  # fmt: skip
-        if not isinstance(value, Stacked) or value.dim():
-            raise Unstackable("its loss is not one number for each model.")
-    except Unstackable as why:
-        if how == "stack":
-            raise
-        return Choice(False, str(why).rstrip("."))
-    except (RuntimeError, TypeError, AttributeError, ValueError) as why:
-        if how == "stack":
-            raise Unstackable(f"This model does not take many points at once: {why}") from why
-        return Choice(False, f"its code does not take many models at once ({type(why).__name__})")
-    return choice
-
-
-@contextmanager
-def _own_generators(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random generators as they were: dropout is seeded anew at every step."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=True):
-        yield

@@ -1,0 +1,223 @@
+"""Runs trained together: the choice between a stack and a loop, and what both share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landform.data import Dataset, Split
+from landform.errors import BadInput
+from landform.landscape import Loss, find_device, loss_function
+from landform.layout import Layout
+from landform.stacked import Choice, Function, Stacked, Unstackable, choose, count, stack
+from landform.training._batches import Batches
+from landform.training._books import Books
+from landform.training._gradients import Plain
+from landform.training._loop import Moment, Start, run
+from landform.training._recipe import Recipe
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a run ended.
+
+    Attributes:
+        point: ``[P]``.
+        buffers: buffers by name.
+        losses: mean loss of each step's batch, before the step, ``[steps]``.
+        how: whether it ran in a stack, and why.
+    """
+
+    point: Tensor
+    buffers: Mapping[str, Tensor]
+    losses: Tensor
+    how: Choice
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs of one architecture over one data set, ready to begin.
+
+    Attributes:
+        function: the model, in training mode.
+        batches: each run's batches.
+        loss: of (outputs, targets).
+        until: the last step.
+        dtype: the floating-point type it is trained in.
+    """
+
+    function: Function
+    batches: Batches
+    loss: Loss
+    until: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        data: Any,
+        recipes: Sequence[Recipe],
+        *,
+        loss: str | Loss,
+        device: str | torch.device,
+        dtype: torch.dtype | None,
+    ) -> Task:
+        """Put model and data where they will be trained; the model is left alone."""
+        place = find_device(device)
+        kind = dtype or next(p.dtype for p in model.parameters() if p.requires_grad)
+        function = Function(model, Layout.of(model), device=place, dtype=kind)
+        function.net.train()
+        name, loss_of = loss_function(loss)
+        if recipes[0].label_smoothing and name != "cross-entropy":
+            raise BadInput("label_smoothing belongs to cross-entropy: leave it at 0 with another loss.")
+        batches = Batches.of(as_dataset(data), recipes, place, kind)
+        return cls(function, batches, loss_of, recipes[0].steps(len(batches.inputs)), kind)
+
+    def place(self, start: Start) -> Start:
+        """Move a start to where the runs are trained."""
+        device = self.batches.inputs.device
+        state = {name: t.to(device, self.dtype) for name, t in (start.state or {}).items()}
+        return Start(start.point.to(device, self.dtype), start.step, state, start.buffers)
+
+
+def follow(
+    task: Task, starts: Sequence[Start], choice: Choice, books: Sequence[Books] | None, progress: Progress | None
+) -> list[End]:
+    """Train runs to their end: in step where they are stacked, else one after another, each alone in the cache.
+
+    Args:
+        task: what is trained.
+        starts: where each run starts, in the order of their steps.
+        choice: whether they are stacked.
+        books: what records each group of runs.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        Where each ended.
+    """
+    starts = [task.place(start) for start in starts]
+    runs = len(starts)
+    groups = [range(runs)] if choice.stack else [range(k, k + 1) for k in range(runs)]
+    found: list[End] = []
+    with _own_generators(task.batches.inputs.device):
+        for i, group in enumerate(groups):
+            members = [starts[k] for k in group]
+            told = _told(progress, group, runs)
+            found += _in_step(task, group, members, choice, None if books is None else books[i], told)
+    return found
+
+
+def _in_step(
+    task: Task, group: range, starts: Sequence[Start], choice: Choice, books: Books | None, progress: Progress | None
+) -> list[End]:
+    batches = task.batches.of_runs(group)
+    gradients = Plain(
+        task.function,
+        task.loss,
+        stacked=choice.stack,
+        seeds=[recipe.seed for recipe in batches.recipes],
+        smoothing=batches.recipes[0].label_smoothing,
+    )
+    losses: list[Tensor] = []
+    first = starts[0].step
+
+    def watch(moment: Moment) -> None:
+        if moment.losses is not None:
+            losses.append(moment.losses)
+        if books is not None:
+            books.see(moment)
+        if progress is not None:
+            progress(moment.step - first, task.until - first)
+
+    last = run(starts, batches, gradients, buffers=task.function.buffers, until=task.until, watch=watch)
+    return [
+        End(
+            last.points[k].clone(),
+            {name: buffer[k].clone() for name, buffer in last.buffers.items()},
+            torch.stack([row[k] for row in losses if len(row) > k]) if losses else torch.empty(0),
+            choice,
+        )
+        for k in range(len(starts))
+    ]
+
+
+def decide(how: str, task: Task, starts: Sequence[Start]) -> Choice:
+    """Decide between stack and loop by counting one forward pass, and try a stack of two before relying on it."""
+    with _own_generators(task.batches.inputs.device):
+        return _decide(how, task, starts)
+
+
+def _decide(how: str, task: Task, starts: Sequence[Start]) -> Choice:
+    function, batches, loss = task.function, task.batches, task.loss
+    starts = [task.place(start) for start in starts[:1]] * len(starts)
+    if how not in ("auto", "stack", "loop"):
+        raise BadInput(f"how is {how!r}: give 'auto', 'stack' or 'loop'.")
+    runs = len(starts)
+    if how == "loop" or runs == 1:
+        return Choice(False, "it is one run" if runs == 1 else "asked for")
+    x, y = batches.at(0, 1)
+    inputs, targets = x[0][:8], y[0][:8]
+    buffers = {name: buffer.clone() for name, buffer in function.buffers.items()}
+    views = function.layout.views(starts[0].point)
+    cost = count(lambda: function(views, buffers, lambda net: net(inputs)), len(inputs))
+    if how == "stack":
+        choice = Choice(True, "asked for")
+    else:
+        choice = choose(cost, batches.recipes[0].batch_size, inputs.device, models=runs, size=function.layout.size)
+    if not choice.stack:
+        return choice
+    try:
+        two = function.layout.views(torch.stack([starts[0].point] * 2))
+        own = {name: torch.stack([buffer] * 2) for name, buffer in buffers.items()}
+        with torch.no_grad():
+            value = loss(function.many(two, own, lambda net: net(stack(torch.stack([inputs] * 2)))),
+                         stack(torch.stack([targets] * 2)))  # fmt: skip
+        if not isinstance(value, Stacked) or value.dim():
+            raise Unstackable("its loss is not one number for each model.")
+    except Unstackable as why:
+        if how == "stack":
+            raise
+        return Choice(False, str(why).rstrip("."))
+    except (RuntimeError, TypeError, AttributeError, ValueError) as why:
+        if how == "stack":
+            raise Unstackable(f"This model does not take many points at once: {why}") from why
+        return Choice(False, f"its code does not take many models at once ({type(why).__name__})")
+    return choice
+
+
+def _told(progress: Progress | None, group: range, runs: int) -> Progress | None:
+    """Progress over all groups, as each tells its own."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(group.start * total + done * len(group), total * runs)
+
+
+@contextmanager
+def _own_generators(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random generators as they were: dropout is seeded anew at every step."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=True):
+        yield
+
+
+def as_dataset(data: Any) -> Dataset:
+    """Take data as a data set: one of ``lf.data`` as it is, a pair of tensors as its training split."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, Split):
+        data = (data.inputs, data.targets)
+    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
+        inputs, targets = data
+        classes = None if targets.is_floating_point() or not targets.numel() else int(targets.max()) + 1
+        return Dataset("tensors", Split(inputs, targets), Split(inputs[:0], targets[:0]), classes, {})
+    raise BadInput(
+        f"Training takes one of lf.data or a pair of tensors (inputs, targets); got {type(data).__name__}. For a "
+        "loader, write your own loop and record it with lf.Recorder."
+    )
