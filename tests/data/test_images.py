@@ -445,3 +445,18 @@ def test_the_real_cifar10(data_root):
     assert dataset.test.inputs.shape == (10000, 3, 32, 32)
     assert dataset.test.targets.bincount().tolist() == [1000] * 10
     assert 0.4 < dataset.transform["normalise"]["mean"][0] < 0.6
+
+
+def test_fetching_a_copy_whose_columns_the_hub_has_typed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    images = pixels(3, (28, 28), 0)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
+    (tmp_path / "copy").mkdir()
+    for part in ("train", "test"):
+        rows = {"image": [{"bytes": encoded(each), "path": None} for each in images], "label": [3, 1, 2]}
+        table = datasets.Dataset.from_dict(rows, features=features)
+        table.to_parquet(str(tmp_path / "copy" / f"{part}-00000-of-00001.parquet"))
+    dataset = data.mnist(root=tmp_path, download=str(tmp_path / "copy"))
+    assert numpy.array_equal(undone(dataset.train, dataset)[:, 0], images)
+    assert dataset.train.targets.tolist() == [3, 1, 2]

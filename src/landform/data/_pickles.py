@@ -6,6 +6,7 @@ import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -35,7 +36,10 @@ def read_batches(files: list[Path], label_key: str, shape: tuple[int, int, int])
 
 def _read(file: Path, label_key: str, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     try:
-        batch = _Careful(io.BytesIO(file.read_bytes()), encoding="bytes").load()
+        content = io.BytesIO(file.read_bytes())
+        # without readinto, which leaves a buffer dangling in CPython when a damaged file ends too early
+        stream = SimpleNamespace(read=content.read, readline=content.readline)
+        batch = _Careful(stream, encoding="bytes").load()
     except BadInput as refused:
         raise BadInput(f"{file} is no batch of images: {refused}") from None
     except Exception as broken:  # a damaged pickle can raise anything at all
