@@ -183,11 +183,15 @@ def test_a_damaged_result_is_named_and_not_used(filled: Atlas) -> None:
     assert path.name in atlas.notes[0]
     assert atlas.find("norm", None, 3) is None
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    atlas = Atlas(filled.folder)
     with pytest.raises(Damaged, match=path.name):
-        Atlas(filled.folder)["norm"]
+        atlas["norm"]
+    assert [atlas.sound(stored) for stored in atlas.results("norm")] == [True, False, True]
+    assert path.name in atlas.notes[0]
     shutil.copy(path.with_name("norm.000000008.safetensors"), path)
     assert any("not the result it should be" in note for note in Atlas(filled.folder).notes)
     path.write_bytes(sound)
+    atlas = Atlas(filled.folder)
     assert atlas["norm"].coords["step"].tolist() == [0, 3, 8]
     assert atlas.notes == ()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -23,7 +25,7 @@ from torch import nn
 
 from landform import store
 from landform.atlas import Atlas
-from landform.engine import InProcess, Unit
+from landform.engine import InProcess, Progress, Result, Unit
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.layout import Layout
@@ -269,14 +271,14 @@ def test_the_budget_leaves_times_spread_evenly(small_run: SmallRun, tmp_path: Pa
     here = small_run.train.here
     trajectory = write_run(tmp_path / "long", [here + 0.01 * step for step in range(33)], small_run.model)
     log = tmp_path / "log"
-    probe = counting_probe(log, pause=0.01)
-    atlas = survey(trajectory, small_run.train, probes=probe, budget=0.06 / 32)  # 32 s of training
+    probe = counting_probe(log, pause=0.02)
+    atlas = survey(trajectory, small_run.train, probes=probe, budget=0.2 / 32)  # 32 s of training
     steps = list(atlas["sum"].coords["step"])
-    assert 2 <= len(steps) <= 6
+    assert 2 <= len(steps) <= 10
     assert steps == sorted(coarse_to_fine(33)[: len(steps)])
-    assert atlas.notes[0].startswith(f"sum was left out at {33 - len(steps)} of 33 times: the budget of 0.06 s is used")
+    assert atlas.notes[0].startswith(f"sum was left out at {33 - len(steps)} of 33 times: the budget of 0.2 s is used")
     # What is there counts: the same budget gives no more, a larger one goes on.
-    assert len(survey(trajectory, small_run.train, probes=probe, budget=0.06 / 32)["sum"].values) == len(steps)
+    assert len(survey(trajectory, small_run.train, probes=probe, budget=0.2 / 32)["sum"].values) == len(steps)
     assert len(calls(log)) == len(steps)
     atlas = survey(trajectory, small_run.train, probes=probe, budget=0.1)
     assert len(calls(log)) == 33
@@ -349,6 +351,39 @@ def test_a_killed_survey_loses_no_finished_result(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         np.testing.assert_array_equal(atlas[name].values, expected)
     assert not [file for file in (trajectory.folder / "atlas").iterdir() if file.name.endswith(".tmp")]
+
+
+class Elsewhere(InProcess):
+    """Runs units from last to first, each pickled on its way there and back, as a cluster would."""
+
+    def run(self, units: Sequence[Unit], *, progress: Progress | None = None) -> Iterator[Result]:
+        there = [pickle.loads(pickle.dumps(unit)) for unit in reversed(units)]
+        return (pickle.loads(pickle.dumps(result)) for result in super().run(there, progress=progress))
+
+
+@pytest.mark.parametrize("kind", ["plain_run", "batchnorm_run"])
+def test_every_engine_gives_the_same_bits(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    run: SmallRun = request.getfixturevalue(kind)
+    here = survey(run.folder, run.sets, out=tmp_path / "here")
+    there = survey(run.folder, run.sets, out=tmp_path / "there", engine=Elsewhere())
+    assert there.names() == here.names()
+    for name in here.names():
+        np.testing.assert_array_equal(here[name].values, there[name].values)
+
+
+def test_a_damaged_result_is_measured_again(small_run: SmallRun, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    survey(small_run.folder, small_run.train, probes=counting_probe(log))
+    log.unlink()
+    changed, cut = (small_run.folder / "atlas" / f"sum.{step:09d}.safetensors" for step in (4, 8))
+    content = bytearray(changed.read_bytes())
+    content[-1] ^= 1
+    changed.write_bytes(content)
+    cut.write_bytes(cut.read_bytes()[:50])
+    atlas = survey(small_run.folder, small_run.train, probes=counting_probe(log))
+    assert sorted(calls(log)) == ["sum 4", "sum 8"]
+    assert atlas["sum"].shape == (9,)
+    assert atlas.notes == ()
 
 
 def test_two_surveys_of_one_run_are_refused(small_run: SmallRun) -> None:

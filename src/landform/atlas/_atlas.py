@@ -193,6 +193,22 @@ class Atlas:
         """
         return self._refresh()
 
+    def sound(self, stored: Stored) -> bool:
+        """Read a result's numbers, and tell whether they are those that were written.
+
+        Args:
+            stored: what is known of the result.
+
+        Returns:
+            False when the file is damaged; the notes then name it until it is measured anew.
+        """
+        try:
+            store.read_tensors(self._results / stored.file)
+        except Damaged as why:
+            self._damage[stored.file] = str(why)
+            return False
+        return True
+
     def write(self, stored: Stored, values: Values) -> None:
         """Keep a result, in place of the one of the same probe, set and time.
 

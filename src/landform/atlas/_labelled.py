@@ -124,9 +124,10 @@ def assemble(name: str, pieces: Sequence[Piece], settings: Mapping[str, Any] | N
     values = np.full((len(sets), len(epochs), *inner), hollow, dtype)
     lengths = np.zeros((len(dims), len(sets), len(epochs)), np.int64)
     for piece in pieces:
-        place = sets.index(piece.set), row[piece.step]
-        values[(*place, *(slice(size) for size in piece.numbers.shape))] = piece.numbers
-        lengths[(slice(None), *place)] = piece.numbers.shape
+        i, j = sets.index(piece.set), row[piece.step]
+        place: tuple[Any, ...] = (i, j, *(slice(size) for size in piece.numbers.shape))
+        values[place] = piece.numbers
+        lengths[:, i, j] = piece.numbers.shape
     coords: dict[str, NDArray[Any]] = {"time": np.array(list(epochs.values()), np.float64)}
     coords["step"] = np.array(list(epochs), np.int64)
     coords |= {dim: _labels(name, dim, pieces, size) for dim, size in _labelled_dims(pieces, dims, inner)}

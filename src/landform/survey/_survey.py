@@ -108,7 +108,7 @@ def _work(
                     atlas.write(replace(task.stored, seconds=each.seconds), each.values)
                 open_tasks.pop(task.stored.file)
             done += len(group)
-            spent.add(group[0].rank, result.seconds)
+            spent.add(group[0].rank, sum(each.seconds for each in taken))
             if progress is not None:
                 progress(done, len(tasks))
             waiting[group[0].rank] -= 1
@@ -211,7 +211,9 @@ def _spent(atlas: Atlas, tasks: Sequence[Task], missing: Sequence[Task]) -> _Spe
 
 def _holds(atlas: Atlas, task: Task) -> bool:
     stored = atlas.find(task.probe.name, task.set, task.stored.step)
-    return stored is not None and stored.basis == task.stored.basis and stored.seen == task.stored.seen
+    if stored is None or stored.basis != task.stored.basis or stored.seen != task.stored.seen:
+        return False
+    return atlas.sound(stored)
 
 
 def _name(group: Sequence[Task]) -> str:
