@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import random
 import shutil
@@ -315,18 +314,18 @@ def test_an_interrupted_survey_keeps_what_it_has_and_goes_on(small_run: SmallRun
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL on this system")
 def test_a_killed_survey_loses_no_finished_result(tmp_path: Path) -> None:
     here = record(tmp_path / "origin").train.here
-    trajectory = write_run(tmp_path / "run", [here + step for step in range(60)], record(tmp_path / "m").model)
+    trajectory = write_run(tmp_path / "run", [here + step for step in range(120)], record(tmp_path / "m").model)
     log, chance = tmp_path / "log", random.Random(11)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["small_run", "landform.survey"])
-    total, finished, killed = 180, 0, 0
+    total, finished, killed = 360, 0, 0
     for _ in range(12):
         started = context.Event()
         child = context.Process(target=survey_in_child, args=(str(trajectory.folder), str(log), started.set))
         child.start()
         assert started.wait(120)
         time.sleep(chance.uniform(0.02, 0.25))
-        os.kill(child.pid or 0, signal.SIGKILL)
+        child.kill()
         child.join()
         killed += child.exitcode == -signal.SIGKILL
         lines = calls(log)
@@ -342,12 +341,12 @@ def test_a_killed_survey_loses_no_finished_result(tmp_path: Path) -> None:
         finished = there
         if finished == total:
             break
-    assert killed >= 2
+    assert killed >= 6
     assert finished > 0
     survey_in_child(str(trajectory.folder), str(log), lambda: None)
     assert sum(not line.startswith("done") for line in calls(log)) == total - finished
     atlas = Atlas(trajectory.folder)
-    expected = [float((here + step).double().sum()) for step in range(60)]
+    expected = [float((here + step).double().sum()) for step in range(120)]
     for name in ("a", "b", "c"):
         np.testing.assert_array_equal(atlas[name].values, expected)
     assert not [file for file in (trajectory.folder / "atlas").iterdir() if file.name.endswith(".tmp")]
