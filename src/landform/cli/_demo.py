@@ -32,7 +32,7 @@ def demo(
     Takes well under a minute on a laptop, and needs no network. Run again, it goes on where it was stopped, and
     writes the page anew.
 
-    For example::
+    For example:
 
         landform demo
         landform demo --out runs/demo

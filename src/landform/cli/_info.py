@@ -23,7 +23,7 @@ _EXTRAS = {
 def info(run: Path | None = None, /, *, json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """Say what a run's folder holds or, without a run, what landform runs on.
 
-    For example::
+    For example:
 
         landform info
         landform info runs/mine
@@ -36,6 +36,8 @@ def info(run: Path | None = None, /, *, json: Annotated[bool, Parameter(name="--
     if json:
         answer(found)
     else:
+        if resumable := found.get("resumable_at"):
+            found["resumable_at"] = f"{len(resumable)} steps, the last of them {resumable[-1]}"
         table([(name.replace("_", " "), _text(value)) for name, value in found.items()])
 
 

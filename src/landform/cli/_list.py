@@ -21,7 +21,7 @@ def list_(
 ) -> None:
     """List what there is: probes, models, data sets, or the runs in a folder.
 
-    For example::
+    For example:
 
         landform list models
         landform list runs --folder runs
@@ -84,4 +84,4 @@ def _runs(folder: Path) -> list[dict[str, object]]:
 
 
 def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".")
+    return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".").replace("`", "")

@@ -23,17 +23,18 @@ MISUSE, INTERRUPTED, NOBODY_READS = 2, 130, 141
 
 app = App(
     name="landform",
-    help="""Measure the geometry of neural-network training: the loss landscape a run moves through.
+    help="""Measure the geometry of neural-network training: the loss landscape that a run moves through.
 
-    To begin::
+    To begin:
 
-        landform demo                     a small net, trained, measured, and shown on a page
-        landform train --out runs/mine    a run of your own
-        landform survey runs/mine         measure along it
-        landform report runs/mine         the page about it
+        landform demo                   a small net, trained, measured, shown
+        landform train --out runs/mine  a run of your own
+        landform survey runs/mine       measure along it
+        landform report runs/mine       the page about it
 
-    'landform COMMAND --help' explains a command, with an example.
+    `landform COMMAND --help` explains a command, with an example.
     """,
+    help_format="markdown",
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )

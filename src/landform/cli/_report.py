@@ -23,7 +23,7 @@ def report(
 ) -> None:
     """Write the page about a run: one file, which opens without a network.
 
-    For example::
+    For example:
 
         landform report runs/mine
         landform report runs/mine --out mine.html --drawings svg

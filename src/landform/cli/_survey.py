@@ -33,10 +33,11 @@ def survey(
 
     A run made by 'landform train' knows its model and data; for others name them.
 
-    For example::
+    For example:
 
         landform survey runs/mine
-        landform survey runs/mine --model my_module:build --data cifar10 --budget 0.5
+        landform survey runs/mine --budget 0.5
+        landform survey runs/mine --model my_module:build --data cifar10
 
     Args:
         run: the run's folder.

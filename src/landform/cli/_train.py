@@ -54,11 +54,11 @@ def train(
 ) -> None:
     """Train a model and record its run.
 
-    For example::
+    For example:
 
         landform train --out runs/mine --epochs 10 --lr 0.1
-        landform train --out runs/cnn --model small_cnn --data cifar10 --data-option per_class=500
-        landform train --out runs/own --model my_module:build --model-option width=32
+        landform train --out runs/cnn --model small_cnn --data cifar10
+        landform train --out runs/own --model my_module:build
 
     Args:
         out: the folder to record the run in.

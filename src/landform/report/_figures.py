@@ -78,7 +78,7 @@ def gradient_norm(material: Material, times: Times = "auto") -> Figure | None:
         "gradient_norm",
         times,
         title="Gradient norm",
-        label="norm of the full-data gradient",
+        label="gradient norm",
         caption="Length of the exact gradient over the full data: how steep the landscape is where the run stands. It "
         "falls as a run settles and shoots up where it becomes unstable.",
         fools="A small gradient is no sign of a minimum: a plateau has one too. It shrinks and grows with the scale of "
@@ -94,8 +94,8 @@ def distance(material: Material, times: Times = "auto") -> Figure | None:
         times,
         title="Distance from the start",
         label="distance from the first record",
-        caption="Straight-line distance in weight space between each recorded point and the first. It grows as the "
-        "logarithm or the root of time in most runs; a plateau means that the run circles or rests.",
+        caption="Straight-line distance in weight space between each recorded point and the first. Still growing "
+        "means still travelling; a plateau means that the run rests, or circles at one distance.",
         fools="The way travelled is longer than the straight line. Where layers are followed by normalisation the "
         "scale of their weights means nothing, and neither does its part of the distance.",
     )
