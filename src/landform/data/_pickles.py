@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -36,10 +36,11 @@ def read_batches(files: list[Path], label_key: str, shape: tuple[int, int, int])
 
 def _read(file: Path, label_key: str, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     try:
-        content = io.BytesIO(file.read_bytes())
-        # without readinto, which leaves a buffer dangling in CPython when a damaged file ends too early
-        stream = SimpleNamespace(read=content.read, readline=content.readline)
-        batch = _Careful(stream, encoding="bytes").load()
+        content = file.read_bytes()
+        # the loader sets memory aside for whatever length a file claims; this walk only believes what is there
+        for _ in pickletools.genops(content):
+            pass
+        batch = _Careful(io.BytesIO(content), encoding="bytes").load()
     except BadInput as refused:
         raise BadInput(f"{file} is no batch of images: {refused}") from None
     except Exception as broken:  # a damaged pickle can raise anything at all
