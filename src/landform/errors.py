@@ -35,6 +35,4 @@ def try_import(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as missing:
         if missing.name != module.partition(".")[0]:
             raise
-        raise BadInput(
-            f"This needs {missing.name}, which is not installed: pip install 'landform[{extra}]'."
-        ) from None
+        raise BadInput(f"This needs {missing.name}, which is not installed: pip install 'landform[{extra}]'.") from None
