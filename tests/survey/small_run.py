@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from landform.landscape import Landscape
+from landform.layout import Layout
 from landform.probes import Moment, Probe
-from landform.recording import Recorder, Trajectory
+from landform.recording import RecordData, Recorder, RunWriter, Trajectory
 from landform.survey import survey
 
 
@@ -62,6 +64,14 @@ def record(folder: Path, *, batchnorm: bool = False, steps: int = 16, every: int
             recorder.step(loss=loss)
     landscape = Landscape(model, (inputs[:40], targets[:40]), batch_size=16, device="cpu")
     return SmallRun(folder, model, landscape, landscape.on((inputs[40:], targets[40:])))
+
+
+def write_run(folder: Path, points: list[Tensor], model: nn.Module) -> Trajectory:
+    """A run of given points, at steps 0, 1, 2, ..., each a second of training after the one before."""
+    with closing(RunWriter(folder, layout=Layout.of(model), epoch=4, settings={})) as writer:
+        for step, point in enumerate(points):
+            writer.write(RecordData(step=step, point=point, seconds=float(step)))
+    return Trajectory(folder)
 
 
 def note_call(log: Path, text: str) -> None:
