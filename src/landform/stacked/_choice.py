@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 # 70 million; convolutions 0.4 at 2 million, 0.8 at 15 million, 1.1 at 18 million, 1.5 at 60 million. On a GPU a small
 # model leaves most of the device idle, so the bound on dense layers lies higher there.
 DENSE_LIMIT = {"cpu": 60e6, "cuda": 2e9, "mps": 5e8}
-CONV_LIMIT = 12e6
+CONV_LIMIT = 16e6
 # Parameters of one model above which a stack in training no longer stays in the cache, where one model would.
 # Measured: 26 thousand 0.4 of the loop's time, 85 thousand 0.7, 270 thousand 1.1.
 SIZE_LIMIT = {"cpu": 1.2e5}
