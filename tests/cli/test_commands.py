@@ -305,6 +305,7 @@ def test_numbers_are_printed_without_the_report_extra(
         (["train", "--out", "x", "--loss", "regret"], "regret"),
         (["train", "--out", "x", "--records", "1"], "--records"),
         (["train", "--out", "x", "--every", "0"], "--every"),
+        (["train", "--out", "x", "--threads", "0"], "--threads"),
         (["train", "--out", "x", "--resume", "--overwrite"], "--overwrite"),
         (["survey"], "RUN"),
         (["survey", "nowhere"], "nowhere"),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +11,7 @@ from cyclopts import Parameter
 from landform.cli._choose import Choice
 from landform.cli._show import answer, say, table
 from landform.cli._survey import measure
+from landform.cli._threads import few, threads
 from landform.cli._train import train_and_record
 from landform.errors import BadInput
 
@@ -49,7 +47,7 @@ def demo(
     started = time.perf_counter()
     again = f"landform demo --out {out} goes on where it stopped."
     recipe = Recipe(epochs=epochs, batch_size=32, lr=0.05, schedule="cosine")
-    with _one_thread():
+    with threads(few()):
         say(f"Training a small net on handwritten digits, recorded in {out} ...")
         train_and_record(out, _MODEL, _DATA, recipe, again=again, device="cpu", resume=True)
         say("Measuring along the run, on training and test digits ...")
@@ -71,17 +69,3 @@ def demo(
         say(f"note: {note}")
     if page is not None:
         print(f"The report is {page}: open it in a browser.", flush=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A net this small runs best on one thread, unless the user has said otherwise."""
-    import torch
-
-    before = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

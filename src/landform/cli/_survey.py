@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from landform.cli._choose import Choice, build_model, default_loss, load_data, options
 from landform.cli._show import answer, going_on, progress, say, table
+from landform.cli._threads import threads as use
 from landform.cli._told import settled
 from landform.errors import BadInput
 
@@ -27,6 +28,7 @@ def survey(
     loss: str | None = None,
     batch_size: int = 512,
     device: str = "auto",
+    threads: int | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Measure along a recorded run; what is measured already is kept, so that a stopped survey goes on.
@@ -50,6 +52,7 @@ def survey(
         loss: cross-entropy or mse; by default whichever fits the data.
         batch_size: samples at a time.
         device: auto, cpu, cuda or mps.
+        threads: on how many threads torch runs; small models are quickest on 1.
         json: print the results as JSON.
     """
     chosen = settled(
@@ -61,15 +64,16 @@ def survey(
         if given and named is None:
             raise BadInput(f"--{part}-option belongs to --{part}: give both.")
     started = time.perf_counter()
-    measure(
-        run,
-        *chosen,
-        probes=None if probes is None else [name.strip() for name in probes.split(",") if name.strip()],
-        budget=budget,
-        loss=loss,
-        batch_size=batch_size,
-        device=device,
-    )
+    with use(threads):
+        measure(
+            run,
+            *chosen,
+            probes=None if probes is None else [name.strip() for name in probes.split(",") if name.strip()],
+            budget=budget,
+            loss=loss,
+            batch_size=batch_size,
+            device=device,
+        )
     show(run, json=json)
     if not json:
         say(f"Measured in {time.perf_counter() - started:.1f} s; landform report {run} shows it on a page.")

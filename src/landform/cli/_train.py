@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 
 from landform.cli._choose import Choice, build_model, default_loss, load_data, options
 from landform.cli._show import answer, going_on, progress, say, table
+from landform.cli._threads import threads as use
 from landform.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def train(
     loss: str | None = None,
     device: str = "auto",
     dtype: Literal["float32", "float64"] | None = None,
+    threads: int | None = None,
     epochs: Annotated[float, Parameter(group=_RECIPE)] = 10.0,
     batch_size: Annotated[int, Parameter(group=_RECIPE)] = 128,
     optimizer: Annotated[Literal["sgd", "adam", "adamw"], Parameter(group=_RECIPE)] = "sgd",
@@ -69,6 +71,7 @@ def train(
         loss: cross-entropy or mse; by default whichever fits the data.
         device: auto, cpu, cuda or mps.
         dtype: the type of number to train in; the model's own by default.
+        threads: on how many threads torch runs; small models are quickest on 1.
         epochs: how long; may be a fraction.
         batch_size: samples a step.
         optimizer: sgd, adam or adamw.
@@ -119,21 +122,22 @@ def train(
             f"{out} holds a run already: --resume goes on with it, --overwrite replaces it, or give another --out."
         )
     started = time.perf_counter()
-    trained = train_and_record(
-        out,
-        Choice(model, options(model_option or [], "--model-option")),
-        Choice(data, options(data_option or [], "--data-option")),
-        recipe,
-        loss=loss,
-        device=device,
-        dtype=dtype,
-        records=records,
-        every=every,
-        pairs=pairs,
-        resume=resume,
-        overwrite=overwrite,
-        again=f"The same command with --resume goes on from the last record in {out}.",
-    )
+    with use(threads):
+        trained = train_and_record(
+            out,
+            Choice(model, options(model_option or [], "--model-option")),
+            Choice(data, options(data_option or [], "--data-option")),
+            recipe,
+            loss=loss,
+            device=device,
+            dtype=dtype,
+            records=records,
+            every=every,
+            pairs=pairs,
+            resume=resume,
+            overwrite=overwrite,
+            again=f"The same command with --resume goes on from the last record in {out}.",
+        )
     seconds = time.perf_counter() - started
     assert trained.trajectory is not None
     found = {
