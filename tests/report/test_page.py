@@ -93,7 +93,7 @@ def test_material_is_what_the_atlas_and_the_run_hold(run: Path) -> None:
     epochs, values = material.curves["loss"]
     assert len(values) == 32
     assert epochs[-1] == 8.0
-    assert material.settings["recipe"]["schedule"] == "cosine (final 0.0)"
+    assert material.settings["recipe"]["schedule"] == "cosine (final 0)"
     assert "recipe 3" in material.provenance["seeds"]
     assert material.notes == ()
 
@@ -208,6 +208,7 @@ def test_settings_fit_one_line() -> None:
     assert one_line({"name": "mlp", "options": {"width": 64}}) == "mlp (options width 64)"
     assert one_line([1, [2, 3]]) == "1, 2, 3"
     assert one_line({}) == ""
+    assert one_line({"name": "digits", "options": {}, "mean": 0.123456}) == "digits (mean 0.1235)"
 
 
 @pytest.mark.parametrize(

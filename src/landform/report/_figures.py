@@ -235,7 +235,7 @@ def _time_axis(times: Times, epochs: Numbers) -> Axis:
     if times == "auto" and np.median(epochs) > _EARLY * epochs.max():
         return Axis("epoch")
     if (epochs == 0).any():
-        return Axis("epoch (log scale; the start, epoch 0, at its left end)", "log", zero_at=float(later.min()) / 2)
+        return Axis("epoch (log scale, epoch 0 at the left)", "log", zero_at=float(later.min()) / 2)
     return Axis("epoch (log scale)", "log")
 
 

@@ -149,11 +149,17 @@ def one_line(value: Any) -> str | int | float | bool | None:
     """
     if isinstance(value, Mapping):
         name = value.get("name")
-        rest = ", ".join(f"{k} {one_line(v)}" for k, v in value.items() if k != "name" and v is not None)
+        inner = {key: _short(each) for key, each in value.items() if key != "name"}
+        rest = ", ".join(f"{key} {text}" for key, text in inner.items() if text)
         return f"{name} ({rest})" if name and rest else str(name or rest)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(str(one_line(each)) for each in value)
+        return ", ".join(_short(each) for each in value)
     return value  # type: ignore[no-any-return]
+
+
+def _short(value: Any) -> str:
+    plain = one_line(value)
+    return "" if plain is None else f"{plain:.4g}" if isinstance(plain, float) else str(plain)
 
 
 def _provenance(trajectory: Trajectory, atlas: Atlas) -> dict[str, str]:
