@@ -17,7 +17,7 @@ from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.recording import Recorder, Trajectory
 from landform.report import Material, Measured, as_json, facts, figures, gather, report
-from landform.report._gather import as_rows, gaps, one_line
+from landform.report._gather import _seeds, as_rows, gaps, one_line
 from landform.report._page import page
 from landform.survey import survey
 
@@ -202,6 +202,12 @@ def test_rows_of_a_quantity_of_one_set(run: Path) -> None:
     labelled = Atlas(run)["parameter_norm"]
     assert as_rows(labelled).sets == ("",)
     assert as_rows(labelled).values.shape == (1, 7)
+
+
+def test_seeds_are_named_after_what_they_decide() -> None:
+    model = {"name": "mlp", "options": {"seed": 1}}
+    settings = {"seed": 9, "recipe": {"seed": 0}, "command": {"model": model}, "data": {"transform": {"seed": 2}}}
+    assert _seeds(settings) == "run 9, recipe 0, model 1, data 2"
 
 
 def test_settings_fit_one_line() -> None:

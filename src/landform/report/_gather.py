@@ -187,12 +187,17 @@ def _kinds(results: Any) -> list[str]:
 
 
 def _seeds(settings: Mapping[str, Any]) -> str:
-    """Every seed that the settings name, wherever it stands."""
+    """Every seed that the settings name, with the part it belongs to."""
 
-    def walk(value: Any, where: str) -> list[str]:
+    def walk(value: Any, part: str) -> list[str]:
         if not isinstance(value, Mapping):
             return []
-        here = [f"{where or 'run'} {value['seed']}"] if isinstance(value.get("seed"), int) else []
-        return here + [found for name, inner in value.items() for found in walk(inner, name)]
+        here = [f"{part or 'run'} {value['seed']}"] if isinstance(value.get("seed"), int) else []
+        # The seed among the options of a model is the model's.
+        return here + [
+            found
+            for name, inner in value.items()
+            for found in walk(inner, part if name in ("options", "transform") else name)
+        ]
 
-    return ", ".join(walk(settings, ""))
+    return ", ".join(dict.fromkeys(walk(settings, "")))
