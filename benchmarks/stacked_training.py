@@ -96,7 +96,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one thread; ratios of process CPU time to the plain loop (smaller is quicker)")
-    repeats, steps = (1, 8) if quick else (5, 48)
+    repeats, steps = (1, 8) if quick else (5, 96)
     compare("mlp 64-64-64-10", lambda: mlp(64), (64,), 32, 32, steps, repeats)
     if quick:
         return
