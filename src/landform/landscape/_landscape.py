@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any, Literal, Self, TypeAlias
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from landform.errors import BadInput
+from landform.landscape import _curvature
 from landform.landscape._batches import Stream, Tensors, batches_of, digest
 from landform.landscape._checks import check_labels, check_loss, check_repeatable, find_device, first_line
 from landform.landscape._losses import Loss, loss_function, wrong
@@ -305,6 +307,12 @@ class Landscape:
                 norm.training, norm.momentum, norm.track_running_stats = training, momentum, track
         return own
 
+    hessian = _curvature.hessian
+    gauss_newton = _curvature.gauss_newton
+    fisher = _curvature.fisher
+    functional_hessian = _curvature.functional_hessian
+    jacobian = _curvature.jacobian
+
     # ------------------------------------------------------------------------------------------------ one or many
 
     def explain(self) -> str:
@@ -341,13 +349,13 @@ class Landscape:
         return self.calibrate(block) if self.batchnorm == "recompute" else {}
 
     def _passes(
-        self, block: Tensor, buffers: Buffers, leaves: Mapping[str, Tensor] | None = None
+        self, block: Tensor, buffers: Buffers, leaves: Mapping[str, Tensor] | None = None, start: int = 0
     ) -> Iterator[tuple[Any, Any]]:
-        """Run a block of points over all batches; this is the one loop over batches."""
+        """Run a block of points over all batches, from number ``start`` on; this is the one loop over batches."""
         views = leaves or self.layout.views(block)
         run = self._function if block.dim() == 1 else self._function.many
         size = self._batch_size if block.dim() == 1 else min(_TILE, self._batch_size)
-        for batch in self._data.batches(size):
+        for batch in islice(self._data.batches(size), start, None):
             yield run(views, buffers, partial(self._on_batch, batch))
 
     def _on_batch(self, batch: Any, net: nn.Module) -> tuple[Any, Any]:
