@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +75,7 @@ def overlap(a: Eigenpairs | Tensor, b: Eigenpairs | Tensor) -> float:
     if left.shape[0] != right.shape[0]:
         raise BadInput(f"The two subspaces lie in spaces of {left.shape[0]:,} and {right.shape[0]:,} dimensions.")
     shared = float((left.T @ right.to(left.device)).square().sum())
-    return shared / (left.shape[1] * right.shape[1]) ** 0.5
+    return shared / math.sqrt(left.shape[1] * right.shape[1])
 
 
 def _orthonormal(directions: Eigenpairs | Tensor) -> Tensor:
@@ -87,6 +88,7 @@ def _orthonormal(directions: Eigenpairs | Tensor) -> Tensor:
     gram = columns.T @ columns
     if bool((gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).abs().max() < 1e-10):
         return columns
+    basis: Tensor
     basis, triangle = torch.linalg.qr(columns)
     weakest = float(triangle.diagonal().abs().min())
     if not weakest > 1e-7 * float(triangle.diagonal().abs().max()):

@@ -9,20 +9,20 @@ from typing import Any
 from torch import Tensor
 
 # Linear in what goes through them, whatever the other arguments.
-_LINEAR = frozenset(
-    """add sub neg mean sum view unsafeview reshapealias t transpose permute expand squeeze unsqueeze select slice split
+_LINEAR_NAMES = """
+    add sub neg mean sum view unsafeview reshapealias t transpose permute expand squeeze unsqueeze select slice split
     splitwithsizes cat stack unbind clone tocopy alias avgpool1d avgpool2d avgpool3d adaptiveavgpool1d
     adaptiveavgpool2d adaptiveavgpool3d mkldnnadaptiveavgpool2d constantpadnd reflectionpad1d reflectionpad2d
     replicationpad1d replicationpad2d embedding index indexselect gather flip roll repeat upsamplenearest2d
-    upsamplebilinear2d unfold im2col col2im asstrided contiguous detach flatten unflatten squeezemultiple diagonal
-    movedim""".split()
-)
+    upsamplebilinear2d unfold im2col col2im asstrided contiguous detach flatten unflatten diagonal movedim
+"""
 # Linear between kinks.
-_PIECEWISE = frozenset(
-    """relu leakyrelu threshold hardtanh abs maxpool2dwithindices maxpool3dwithindices maxpool1dwithindices
+_PIECEWISE_NAMES = """
+    relu leakyrelu threshold hardtanh abs maxpool2dwithindices maxpool3dwithindices maxpool1dwithindices
     adaptivemaxpool2d adaptivemaxpool3d max amax min amin maximum minimum clamp clampmin clampmax hardsigmoid where
-    topk sort rreluwithnoise""".split()
-)
+    topk sort rreluwithnoise
+"""
+_HARMLESS = frozenset(_LINEAR_NAMES.split()) | frozenset(_PIECEWISE_NAMES.split())
 # Linear in each of several factors: (positions of the factors among the inputs). Positions not named are summands.
 _PRODUCTS: dict[str, tuple[int, ...]] = {
     "mm": (0, 1),
@@ -83,7 +83,7 @@ def why_not_piecewise_linear(outputs: Tensor, leaves: Mapping[str, Tensor]) -> s
 
 
 def _bends(kind: str, node: Any, sets: list[frozenset[str]]) -> str | None:
-    if not any(sets) or kind in _LINEAR or kind in _PIECEWISE:
+    if not any(sets) or kind in _HARMLESS:
         return None
     if kind == "div" and not (len(sets) > 1 and sets[1]):
         return None
