@@ -6,7 +6,7 @@ the loop), of the clock (which also counts waiting for the disk), and of the who
 counts the writing in the background). On a busy machine these ratios mostly show the other jobs; the share of the
 loop's time that is spent inside the recorder's own calls, taken in a further run each time, bears that better.
 
-    python benchmarks/recorder_overhead.py [--steps 2000] [--repeats 5] [--model mlp cnn]
+    python benchmarks/recorder_overhead.py [--steps 5000] [--repeats 5] [--model mlp cnn]
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def line_alone(steps: int = 100_000) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", nargs="+", choices=("mlp", "cnn"), default=("mlp", "cnn"))
     given = parser.parse_args()

@@ -543,6 +543,23 @@ def test_writers_keep_the_order_of_steps_and_go_on(tmp_path: Path, caplog: pytes
     assert torch.equal(Trajectory(tmp_path / "run").points[:], torch.stack([2 * point, -point]))
 
 
+def test_names_are_made_to_last_when_a_burst_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    replace, settle = os.replace, store.settle_folder
+    monkeypatch.setattr(os, "replace", lambda a, b: (replace(a, b), events.append("named"))[0])
+    monkeypatch.setattr(store, "settle_folder", lambda folder: (settle(folder), events.append("settled"))[0])
+    with Recorder(tmp_path / "run", net(), epoch=1, at=1, pairs=None) as recorder:
+        for _ in range(30):
+            recorder.step()
+        recorder.flush()
+        assert events[-1] == "settled"
+        recorder.step()
+    assert events[-1] == "settled"
+    assert events.count("named") == 1 + 32  # run.json and the records
+    with pytest.raises(BadInput, match="is closed"):
+        recorder.flush()
+
+
 def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
     Recorder(tmp_path / "run", net(), epoch=1, at=1).close()
     for place in ("", "points"):

@@ -42,6 +42,11 @@ class Background:
             raise BadInput("This background thread is closed: make a new one.")
         self._jobs.put(job)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no further job waits."""
+        return self._jobs.empty()
+
     def wait(self) -> None:
         """Wait until all jobs are done."""
         if os.getpid() == self._process:

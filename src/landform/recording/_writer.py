@@ -88,7 +88,7 @@ class RunWriter:
         self._process = os.getpid()
         self._step = -1
         self.error: BadInput | None = None
-        self._closed = False
+        self._closed = self._unsettled = False
         self.before: dict[int, int | None] = {}
         self.recorded: list[int] = []
         description = {
@@ -182,9 +182,8 @@ class RunWriter:
         Raises:
             BadInput: when something could not be written.
         """
-        self.background.wait()
-        if self.error is not None:
-            raise self.error
+        self.check()
+        self._drain()
 
     def close(self) -> None:
         """Wait until everything is on disk, and let go of the folder.
@@ -196,7 +195,7 @@ class RunWriter:
             return
         self._closed = True
         try:
-            self.flush()
+            self._drain()
         finally:
             if self._own:
                 self.background.close()
@@ -249,9 +248,25 @@ class RunWriter:
                     self.folder,
                     data.step,
                 )
-        store.write_tensors(path, tensors, strings)
+        # A name is there for every reader, and through any kill, at once; that it outlasts a power cut may wait until
+        # a burst of records is over.
+        store.write_tensors(path, tensors, strings, settle=False)
+        self._unsettled = True
+        if self.background.idle:
+            self._settle()
         if data.step not in self.before or self.before[data.step] is None:
             self.recorded.append(data.step)
+
+    def _drain(self) -> None:
+        self._hand_over(self._settle)
+        self.background.wait()
+        if self.error is not None:
+            raise self.error
+
+    def _settle(self) -> None:
+        if self._unsettled:
+            store.settle_folder(self.folder / POINTS)
+            self._unsettled = False
 
     def _write_curves(self, step: int, curves: Mapping[str, Curve]) -> None:
         tensors = pack_curves(curves)

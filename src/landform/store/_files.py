@@ -20,12 +20,13 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
-def write_bytes(path: str | Path, data: Buffer | Iterable[Buffer]) -> None:
+def write_bytes(path: str | Path, data: Buffer | Iterable[Buffer], *, settle: bool = True) -> None:
     """Write a file, whole or not at all.
 
     Args:
         path: the file; its folder must be there.
         data: what it shall hold, in one piece or several.
+        settle: also make the new name outlast a power cut; who writes many files may rather call `settle_folder` once.
 
     Raises:
         BadInput: when it cannot be written; nothing is left behind, and an older file of this name is untouched.
@@ -45,7 +46,8 @@ def write_bytes(path: str | Path, data: Buffer | Iterable[Buffer]) -> None:
         finally:
             os.close(file)
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        if settle:
+            settle_folder(path.parent)
     except BaseException as failure:
         with suppress(OSError):
             os.unlink(temporary)
@@ -196,8 +198,12 @@ def _json_sum(content: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(plain.encode()):08x}"
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a new name last through a power cut, where the system allows it."""
+def settle_folder(folder: str | Path) -> None:
+    """Make the names of a folder's files outlast a power cut, where the system can.
+
+    Args:
+        folder: the folder.
+    """
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -205,7 +211,7 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     except OSError as failure:
         if failure.errno != errno.EINVAL:  # some network file systems cannot
-            raise
+            raise BadInput(why_not_written(Path(folder), failure)) from None
     finally:
         os.close(handle)
 

@@ -64,13 +64,20 @@ def checksum(tensor: Tensor) -> int:
     return zlib.crc32(_bytes_of(tensor))
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    settle: bool = True,
+) -> None:
     """Write named tensors as one safetensors file, whole or not at all.
 
     Args:
         path: the file; its folder must be there.
         tensors: dense tensors of any shape, on any device.
         metadata: strings to keep with them; names that begin with ``landform.`` are taken.
+        settle: as for `write_bytes`.
 
     Raises:
         BadInput: when a tensor is of a kind the format cannot hold, or the file cannot be written.
@@ -101,7 +108,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     rest = b'",' + rest.removeprefix(b'{"":{')  # what follows the header's own checksum
     rest += b" " * (-(len(_FRONT) + 8 + len(rest)) % 8)
     length = (len(_FRONT) + 8 + len(rest)).to_bytes(8, "little")
-    write_bytes(path, [length + _FRONT + f"{zlib.crc32(length + rest):08x}".encode() + rest, *parts])
+    front = length + _FRONT + f"{zlib.crc32(length + rest):08x}".encode() + rest
+    write_bytes(path, [front, *parts], settle=settle)
 
 
 @dataclass(frozen=True)
