@@ -119,6 +119,15 @@ def test_filter_normalise_gives_the_points_norms() -> None:
     assert torch.allclose(cosine, torch.ones_like(cosine), atol=1e-5)
 
 
+def test_a_filter_of_zeros_stays_one() -> None:
+    model = nn.Linear(3, 2)
+    layout = Layout.of(model)
+    direction = torch.ones(layout.size)
+    layout.views(direction)["weight"][0] = 0
+    scaled = layout.views(layout.filter_normalise(direction, torch.full((layout.size,), 50.0), vectors="whole"))
+    assert scaled["weight"].tolist() == [[0.0] * 3, pytest.approx([50.0] * 3)]
+
+
 def test_load_writes_into_the_model() -> None:
     model = Tied()
     layout = Layout.of(model)
@@ -157,6 +166,11 @@ def test_join_inverts_views_for_any_shapes(shapes, n) -> None:
             lambda: Layout.of(nn.Linear(2, 2)).join({"weight": torch.zeros(4), "bias": torch.zeros(2)}),
             "weight has shape",
         ),
+        (
+            lambda: Layout.of(nn.Linear(2, 1)).load_(nn.Linear(2, 3), torch.zeros(3)),
+            r"no parameter weight of shape \(1, 2\)",
+        ),
+        (lambda: Layout.of(nn.Linear(2, 1)).load_(nn.Sequential(nn.Linear(2, 1)), torch.zeros(3)), "no parameter"),
         (lambda: Layout.from_json({"slots": []}), "not a description"),
         (lambda: Layout.from_json({"slots": [{"name": "a", "shape": [3], "start": 0, "stop": 2}]}), "does not follow"),
     ],

@@ -168,12 +168,21 @@ class Layout:
         Args:
             model: the model to change.
             point: the point, ``[P]``.
+
+        Raises:
+            BadInput: when the model lacks one of the layout's parameters.
         """
         views = self.views(point)
+        parameters = dict(model.named_parameters())
+        for slot in self.slots:
+            if slot.name not in parameters or tuple(parameters[slot.name].shape) != slot.shape:
+                raise BadInput(
+                    f"{type(model).__name__} has no parameter {slot.name} of shape {slot.shape}: load the point into "
+                    "a model built as the layout's."
+                )
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name in views:
-                    parameter.copy_(views[name])
+            for name, view in views.items():
+                parameters[name].copy_(view)
 
     def part(self, *patterns: str, kind: Kind | None = None) -> Part:
         """Name a sub-vector of a point: a layer, all biases, all convolution filters.
@@ -242,7 +251,7 @@ class Layout:
                 view.zero_()
             elif len(slot.shape) >= 2 or vectors == "whole":
                 own = torch.linalg.vector_norm(_filters(view, slot, directions.dim() - 1), dim=-1)
-                scale = norms[slot.name] / own.clamp_min(torch.finfo(own.dtype).tiny)
+                scale = torch.where(own > 0, norms[slot.name] / own, 0.0)  # a filter of zeros stays one
                 axes = [1] * len(slot.shape)
                 if len(slot.shape) >= 2:
                     axes[slot.filter_axis] = -1

@@ -174,6 +174,49 @@ def test_batch_norm_in_training_updates_each_models_own_statistics() -> None:
             torch.testing.assert_close(buffers[name][k], buffer)
 
 
+class Shares(nn.Module):
+    """Goes through one normalisation twice, under two names, and puts a new tensor in a buffer's place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.BatchNorm1d(4)
+        self.again = self.first
+        self.head = nn.Linear(4, 6)
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.head(self.again(self.first(x * 2) - self.mean))
+
+
+@pytest.mark.parametrize("count", [None, N])
+def test_shared_and_replaced_buffers_follow(count: int | None) -> None:
+    torch.manual_seed(0)
+    model, x = Shares().double(), torch.randn(B, 4, dtype=torch.float64)
+    layout = Layout.of(model)
+    function = Function(model, layout, device=torch.device("cpu"), dtype=torch.float64)
+    assert function.buffers.keys() == dict(model.named_buffers()).keys()
+    function.net.train()
+    points = layout.point(model) if count is None else layout.point(model).expand(count, -1).clone()
+    buffers = {name: b.expand((*points.shape[:-1], *b.shape)).clone() for name, b in function.buffers.items()}
+    run = function if count is None else function.many
+    run(layout.views(points), buffers, lambda net: net(x if count is None else stack(x.expand(count, -1, -1))))
+    own = function.buffers["mean"]
+    model.train()(x)
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffers[name], buffer.expand_as(buffers[name]))
+    assert bool((own == 0).all())
+
+
+@pytest.mark.parametrize("kept", [lambda m: m.weight * 2, lambda m: iter(m.weight for _ in range(2))])
+def test_a_model_that_cannot_be_copied_is_refused(kept) -> None:
+    model = nn.Linear(2, 2)
+    model.kept = kept(model)
+    with pytest.raises(BadInput, match="Linear cannot be copied"):
+        Function(model, Layout.of(model), device=torch.device("cpu"), dtype=torch.float32)
+
+
 @pytest.mark.parametrize("recurrent", [nn.RNN, nn.LSTM, nn.GRU])
 def test_recurrent_modules_follow_the_point_given(recurrent) -> None:
     torch.manual_seed(0)
@@ -235,6 +278,8 @@ VALUES = {
     "mean": lambda x: torch.mean(x, 1),
     "var": lambda x: x.var(dim=1, unbiased=False),
     "std all": lambda x: x.std(),
+    "var by position": lambda x: x.var(1, False),
+    "std by position": lambda x: torch.std(x, -1, False, True),
     "amax": lambda x: x.amax(-1),
     "logsumexp": lambda x: x.logsumexp(1),
     "softmax": lambda x: F.softmax(x, dim=0),
@@ -256,6 +301,8 @@ VALUES = {
     "layer norm": lambda x: F.layer_norm(x, (3, 2)),
     "pad channels": lambda x: F.pad(x, (0, 0, 1, 1, 0, 2)),
     "pad": lambda x: F.pad(x, (1, 1)),
+    "channels without samples": lambda x: F.max_pool2d(x, 2, 1),
+    "channels without samples, to one": lambda x: F.adaptive_avg_pool2d(x, (2, 1)),
     "mse": lambda x: F.mse_loss(x, torch.ones(2, 3, 2)),
     "smooth l1": lambda x: F.smooth_l1_loss(x, torch.ones(2, 3, 2)),
     "bce": lambda x: F.binary_cross_entropy_with_logits(x, torch.ones(2, 3, 2)),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import landform.stacked._rules  # noqa: F401  (registers the rules)
+from landform.errors import BadInput
 from landform.layout import Layout
 from landform.stacked._tensor import Stacked, stack
 
@@ -24,7 +25,7 @@ class Function:
     Attributes:
         layout: the trainable parameters.
         net: the copied structure, in evaluation mode until told otherwise.
-        buffers: the model's buffers at the time of copying, by name.
+        buffers: the model's buffers at the time of copying, by name; one shared by modules by its first name.
     """
 
     def __init__(self, model: nn.Module, layout: Layout, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -39,15 +40,12 @@ class Function:
         self.layout = layout
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         hollow = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in trainable.values()}
-        self.net: nn.Module = copy.deepcopy(model, dict(hollow))
+        self.net: nn.Module = _copied(model, dict(hollow))
         for module in self.net.modules():
             for key, parameter in module._parameters.items():
                 if parameter is not None and not parameter.is_meta:
                     moved = _cast(parameter.detach(), device, dtype)
                     module._parameters[key] = nn.Parameter(moved, requires_grad=False)
-            for key, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[key] = _cast(buffer, device, dtype)
         self.net.eval()
         owner_of = {**{name: name for name in layout.names}, **(layout.tied or {})}
         self._places: list[tuple[dict[str, Any], str, str]] = []
@@ -58,10 +56,17 @@ class Function:
             for key in module._parameters:
                 if dot + key in owner_of:
                     self._places.append((module._parameters, key, owner_of[dot + key]))
+        first_name: dict[int, str] = {}  # a buffer that two modules share is one, as in named_buffers()
+        for prefix, module in self.net.named_modules():
             for key, tensor in module._buffers.items():
                 if tensor is not None:
-                    self.buffers[dot + key] = tensor
-                    self._places.append((module._buffers, key, dot + key))
+                    name = first_name.setdefault(id(tensor), f"{prefix}.{key}" if prefix else key)
+                    self._places.append((module._buffers, key, name))
+                    if name not in self.buffers:
+                        self.buffers[name] = _cast(tensor, device, dtype)
+        for home, key, name in self._places:
+            if name in self.buffers:
+                home[key] = self.buffers[name]
 
     def __call__(
         self,
@@ -80,7 +85,7 @@ class Function:
         Returns:
             What ``run`` returns.
         """
-        with self._filled({**self.buffers, **buffers, **parameters}):
+        with self._filled({**self.buffers, **buffers, **parameters}, buffers):
             return run(self.net)
 
     def many(
@@ -101,11 +106,11 @@ class Function:
         """
         given = (*buffers.items(), *parameters.items())
         stacked = {name: t if isinstance(t, Stacked) else stack(t) for name, t in given}
-        with self._filled({**self.buffers, **stacked}):
+        with self._filled({**self.buffers, **stacked}, buffers):
             return run(self.net)
 
     @contextmanager
-    def _filled(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    def _filled(self, tensors: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> Iterator[None]:
         before = [(home, key, home[key]) for home, key, _ in self._places]
         flat = [module._flat_weights for module in self._recurrent]
         try:
@@ -114,11 +119,32 @@ class Function:
             for module in self._recurrent:
                 module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
             yield
+            for home, key, name in self._places:
+                if name in written and home[key] is not tensors[name]:
+                    _follow(tensors[name], home[key])
         finally:
             for home, key, tensor in before:
                 home[key] = tensor
             for module, weights in zip(self._recurrent, flat, strict=True):
                 module._flat_weights = weights
+
+
+def _follow(given: Tensor, put: Tensor | None) -> None:
+    """Write into a given buffer what a layer put in its place, as ``self.mean = 0.9 * self.mean + ...`` does."""
+    if put is not None and put.shape == given.shape:
+        target, source = (t.raw if isinstance(t, Stacked) else t for t in (given, put))
+        target.copy_(source.detach())
+
+
+def _copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    try:
+        return copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError, AttributeError) as why:
+        said = str(why).split(".")[0].splitlines()[0]
+        raise BadInput(
+            f"{type(model).__name__} cannot be copied ({said}): it keeps what is no state of its own, such as an "
+            "activation or an open file; delete it first, and use torch.nn.utils.parametrizations for weight norm."
+        ) from why
 
 
 def _cast(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

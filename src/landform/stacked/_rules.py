@@ -159,17 +159,24 @@ def _convolution(
     return _apart(y, n)
 
 
-_POOLS = [
-    F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
-    F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool2d, F.pad, F.interpolate,
-    torch.max_pool1d, torch.max_pool2d, torch.max_pool3d, torch.avg_pool1d, torch.adaptive_avg_pool1d,
-]  # fmt: skip
+# With how many dimensions a batch of images comes; with one less, torch takes the first for the channels.
+_POOLS = {
+    **dict.fromkeys((F.avg_pool1d, F.adaptive_avg_pool1d, F.max_pool1d, torch.avg_pool1d, torch.adaptive_avg_pool1d,
+                     torch.max_pool1d), 3),
+    **dict.fromkeys((F.avg_pool2d, F.adaptive_avg_pool2d, F.max_pool2d, F.adaptive_max_pool2d, torch.max_pool2d), 4),
+    **dict.fromkeys((F.avg_pool3d, F.adaptive_avg_pool3d, F.max_pool3d, torch.max_pool3d), 5),
+}  # fmt: skip
 
 
-@rule_for(*_POOLS)
+@rule_for(*_POOLS, F.pad, F.interpolate)
 def _pool(func: Any, x: Stacked, *args: Any, **kwargs: Any) -> Any:
     """What treats every channel alike: all models' channels side by side in one image."""
-    if x.dim() < 3 or kwargs.get("return_indices") or any(isinstance(a, Stacked) for a in args):
+    if (
+        x.dim() < 3
+        or x.dim() != _POOLS.get(func, x.dim())
+        or kwargs.get("return_indices")
+        or any(isinstance(a, Stacked) for a in args)
+    ):
         return NotImplemented
     if func is F.pad and len(args[0]) > 2 * (x.dim() - 2):  # it pads channels or samples too
         return NotImplemented
@@ -316,7 +323,13 @@ def _item(func: Any, x: Any, index: Any) -> Any:
 # ---------------------------------------------------------------------------------------------- reductions
 
 
-@rule_for(*named("sum", "mean", "amax", "amin", "logsumexp", "var", "std"))
+@rule_for(*named("var", "std"))
+def _spread(func: Any, x: Stacked, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+    # By position, what follows the dimension is not keepdim as elsewhere, but whether to divide by one less.
+    return NotImplemented if args else _reduce(func, x, dim, **kwargs)
+
+
+@rule_for(*named("sum", "mean", "amax", "amin", "logsumexp"))
 def _reduce(func: Any, x: Stacked, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
     name = getattr(func, "__name__", "")
     if isinstance(dim, bool) or not isinstance(dim, int | tuple | list | None) or name.endswith("_"):
