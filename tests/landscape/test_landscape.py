@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from landform.landscape import Landscape, Reading
 from landform.layout import Layout
 
 N, POINTS = 23, 5
+GOOD = (torch.randn(8, 6), torch.randint(0, 3, (8,)))
 
 
 def mlp() -> nn.Module:
@@ -134,6 +136,70 @@ def test_float32_and_the_users_model_left_alone() -> None:
     torch.testing.assert_close(precise.loss(points.double()), value, rtol=1e-5, atol=1e-6)
 
 
+def test_batches_with_their_own_statistics_are_the_same_for_one_point_and_many() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double()
+    data = (torch.randn(300, 4, dtype=torch.float64), torch.randint(0, 2, (300,)))
+    landscape = Landscape(model, data, device="cpu", batchnorm="batch")
+    assert "in one program" in landscape.explain()
+    expected = F.cross_entropy(copy.deepcopy(model).train()(data[0]), data[1]).detach()
+    torch.testing.assert_close(landscape.loss(torch.stack([landscape.here] * 3)), expected.expand(3))
+
+
+def test_statistics_left_as_nan_are_recomputed_and_other_buffers_kept() -> None:
+    class Masked(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 3)
+            self.norm = nn.BatchNorm1d(4)
+            self.register_buffer("mask", torch.tensor([0.0, 0.0, -torch.inf]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(self.norm(x)) + self.mask
+
+    model, data = Masked(), (torch.randn(9, 4), torch.randint(0, 2, (9,)))
+    expected = Landscape(model, data, device="cpu").loss(Layout.of(model).point(model))
+    model.norm.running_mean.fill_(torch.nan)
+    again = Landscape(model, data, device="cpu")
+    assert again.loss(again.here) == expected
+    assert again.calibrate(again.here)["mask"][2] == -torch.inf
+
+
+def test_statistics_of_very_many_points_are_found_in_blocks() -> None:
+    _, landscape, points, *_ = make("batch norm")
+    expected = landscape.calibrate(points)
+    landscape.__dict__["_cost"] = dataclasses.replace(landscape._cost, widest=2**20 / (2 * 7))
+    assert landscape._together == 2
+    for name, buffer in landscape.calibrate(points).items():
+        torch.testing.assert_close(buffer, expected[name])
+
+
+def test_the_fingerprint_depends_on_what_a_point_leaves_out() -> None:
+    def made(seed: int, **options) -> Landscape:
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+        model[0].requires_grad_(seed < 2)
+        model[1].running_mean.fill_(seed)
+        return Landscape(model, GOOD, device="cpu", **options)
+
+    assert made(0).fingerprint() == made(1).fingerprint()  # where only the point and its statistics differ
+    assert made(0, batchnorm="keep").fingerprint() != made(1, batchnorm="keep").fingerprint()
+    assert made(2).fingerprint() != made(3).fingerprint()  # frozen weights
+    assert made(0, batch_size=4).fingerprint() != made(0).fingerprint()
+
+
+def test_a_model_of_mixed_types_is_measured_in_the_widest() -> None:
+    model = nn.Sequential(nn.Linear(6, 4).bfloat16(), nn.Linear(4, 3))
+    assert Landscape(model, GOOD, device="cpu").dtype == torch.float32
+
+
+def test_the_callers_random_numbers_are_left_alone() -> None:
+    loader, model = DataLoader(TensorDataset(*GOOD), batch_size=3), mlp()
+    state = torch.get_rng_state()
+    landscape = Landscape(model, loader, device="cpu")
+    landscape.gradient(landscape.here)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_here_follows_the_model() -> None:
     model, landscape, *_ = make("mlp")
     with torch.no_grad():
@@ -183,6 +249,61 @@ def test_loaders_dicts_and_losses_of_ones_own() -> None:
     own = Landscape(model, (x, y), device="cpu", loss=lambda z, t: (z.logsumexp(-1) - z[:, 0]).square().mean())
     expected = plain(model, points[1], x)(x)
     torch.testing.assert_close(own.loss(points)[1], (expected.logsumexp(-1) - expected[:, 0]).square().mean().detach())
+
+
+def test_targets_in_a_dict_weigh_as_their_samples() -> None:
+    model, landscape, points, x, y = make("mlp")
+    batches = [{"x": a, "label": b} for a, b in zip(x.split(15), y.split(15), strict=True)]
+    by_dict = Landscape(model, batches, device="cpu", forward=lambda net, b: ({"z": net(b["x"])}, {"y": b["label"]}),
+                        loss=lambda z, t: F.cross_entropy(z["z"], t["y"]))  # fmt: skip
+    torch.testing.assert_close(by_dict.loss(points), landscape.loss(points))
+    torch.testing.assert_close(by_dict.gradient(points[0]), landscape.gradient(points[0]))
+    assert by_dict.read(points).error is None
+    with pytest.raises(BadInput, match="puts out a dict"):
+        by_dict.outputs(points[0])
+    with pytest.raises(BadInput, match="not labels"):
+        by_dict.error(points[0])
+
+
+def test_labels_that_forward_makes() -> None:
+    model = nn.Linear(6, 2)
+    half = Landscape(model, GOOD, device="cpu", forward=lambda net, batch: (net(batch[0]), batch[1] % 2))
+    torch.testing.assert_close(half.loss(half.here).float(), F.cross_entropy(model(GOOD[0]), GOOD[1] % 2).detach())
+
+
+def test_ignored_labels_are_neither_right_nor_wrong() -> None:
+    model, _, points, x, y = make("mlp")
+    some = y.clone()
+    some[:8] = -100
+    landscape = Landscape(model, (x, some), device="cpu")
+    expected = (plain(model, points[1], x)(x[8:]).argmax(1) != y[8:]).double().mean()
+    torch.testing.assert_close(landscape.error(points)[1], expected)
+    torch.testing.assert_close(landscape.error(points[1]), expected)
+
+
+NOT_LABELS = {
+    "one logit": (lambda: nn.Linear(6, 1), (GOOD[0], GOOD[1].clamp(max=1)),
+                  lambda z, t: F.binary_cross_entropy_with_logits(z[:, 0], t.float())),
+    "classes second": (lambda: nn.Conv1d(2, 3, 1), (torch.randn(4, 2, 5), torch.randint(0, 3, (4, 5))),
+                       F.cross_entropy),
+    "a label a sequence": (lambda: nn.Linear(2, 3), (torch.randn(4, 4, 2), torch.randint(0, 3, (4,))),
+                           lambda z, t: F.cross_entropy(z[:, -1], t)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_LABELS)
+def test_targets_that_are_no_labels_of_the_outputs_have_no_error(name: str) -> None:
+    build, data, loss = NOT_LABELS[name]
+    landscape = Landscape(build(), data, loss=loss, device="cpu")
+    assert landscape.read(landscape.here).error is None
+    with pytest.raises(BadInput, match="not labels"):
+        landscape.error(landscape.here)
+
+
+def test_whole_numbers_are_values_where_shapes_agree() -> None:
+    model, y = nn.Linear(6, 1), torch.arange(8).view(8, 1)
+    landscape = Landscape(model, (GOOD[0], y), loss="mse", device="cpu")
+    torch.testing.assert_close(landscape.loss(landscape.here).float(), F.mse_loss(model(GOOD[0]), y.float()).detach())
 
 
 def test_regression_and_squares_of_labels() -> None:
@@ -249,7 +370,13 @@ def test_nan_points_give_nan_and_leave_the_others_alone() -> None:
     torch.testing.assert_close(losses[[0, 2, 3, 4]], fine[[0, 2, 3, 4]])
 
 
-GOOD = (torch.randn(8, 6), torch.randint(0, 3, (8,)))
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def given(names: dict[str, torch.Tensor], count: int = 3) -> torch.Tensor:
+    landscape = Landscape(normed(), GOOD, device="cpu")
+    return landscape.loss(torch.stack([landscape.here] * count), buffers=names)
 
 
 class Random(nn.Linear):
@@ -277,6 +404,16 @@ MISUSE = {
     "loss of nothing": (lambda: Landscape(mlp(), GOOD, loss=lambda z, t: 1.0), "returned a float"),
     "loss fails": (lambda: Landscape(mlp(), (GOOD[0], torch.randn(8, 2)), loss="mse"), "cannot be taken"),
     "loss name": (lambda: Landscape(mlp(), GOOD, loss="hinge"), "no loss named 'hinge'"),
+    "broadcast": (lambda: Landscape(nn.Linear(6, 1), (GOOD[0], torch.randn(8)), loss="mse"), "the same shape"),
+    "one sample over": (lambda: (one := Landscape(normed(), GOOD, batch_size=7, device="cpu")).loss(one.here),
+                        "batch of one sample"),
+    "buffer name": (lambda: given({"module.1.running_mean": torch.ones(3, 4)}), "no buffer module"),
+    "buffers of one point": (lambda: given({"1.running_mean": torch.ones(4)}), r"has to be \[3, 4\]"),
+    "targets without rows": (lambda: Landscape(mlp(), GOOD, forward=lambda net, b: (net(b[0]), None),
+                                               loss=lambda z, t: z.square().mean()), "no tensor with a row"),
+    "a number": (lambda: Landscape(mlp(), (torch.tensor(1.0), torch.tensor(1))), "one row for each sample"),
+    "random dict": (lambda: Landscape(Random(6, 3), GOOD, forward=lambda net, b: ({"z": net(b[0])}, b[1]),
+                                      loss=lambda z, t: z["z"].mean()), "dropout that is always on"),
     "random": (lambda: Landscape(Random(6, 3), GOOD), "dropout that is always on"),
     "device": (lambda: Landscape(mlp(), GOOD, device="nonsense"), "no device 'nonsense'"),
     "batchnorm name": (lambda: Landscape(mlp(), GOOD, batchnorm="always"), "batchnorm is 'always'"),
@@ -285,6 +422,8 @@ MISUSE = {
     "batch size": (lambda: Landscape(mlp(), GOOD, batch_size=0), "at least 1"),
     "point": (lambda: Landscape(mlp(), GOOD).loss(torch.zeros(3)), "got a tensor of shape"),
     "subset": (lambda: Landscape(mlp(), GOOD).subset(torch.tensor([9])), "outside the 8"),
+    "subset of none": (lambda: Landscape(mlp(), GOOD).subset(0), "at least one index"),
+    "subset by mask": (lambda: Landscape(mlp(), GOOD).subset(torch.tensor([True] * 5)), "outside the 8"),
     "subset of loader": (lambda: Landscape(mlp(), [GOOD]).subset(3), "data in memory"),
     "other data": (lambda: Landscape(mlp(), GOOD).on((torch.randn(3, 2), GOOD[1][:3])), "cannot run on the first"),
 }  # fmt: skip

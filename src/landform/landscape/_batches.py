@@ -58,7 +58,7 @@ class Stream:
 
     def batches(self, size: int) -> Iterator[Any]:
         """Go through the loader as it cuts its own batches."""
-        for batch in self.loader:
+        for batch in _begun(self.loader):
             if self.place is None:
                 yield batch
             else:
@@ -94,7 +94,7 @@ def batches_of(data: Any) -> Tensors | Stream:
         raise BadInput(
             f"Data is one of lf.data, a pair of tensors (inputs, targets), or a DataLoader; got {type(data).__name__}."
         )
-    if iter(data) is data:
+    if _begun(data) is data:
         raise BadInput(
             "The data can be gone through only once: a landscape passes over it many times, so give a list of "
             "batches or a DataLoader, not an iterator."
@@ -104,6 +104,8 @@ def batches_of(data: Any) -> Tensors | Stream:
 
 
 def _pair(inputs: Tensor, targets: Tensor) -> Tensors:
+    if not inputs.dim() or not targets.dim():
+        raise BadInput("The data are a single number: give one row for each sample.")
     if len(inputs) != len(targets):
         raise BadInput(f"There are {len(inputs)} inputs but {len(targets)} targets: give one target for each input.")
     if len(inputs) == 0:
@@ -121,7 +123,8 @@ def _pair(inputs: Tensor, targets: Tensor) -> Tensors:
 
 def _look_twice(loader: Iterable[Any], most: int = 4) -> None:
     """Refuse a loader that gives other batches the second time."""
-    first, second = (_digests(loader, most) for _ in range(2))
+    with torch.random.fork_rng([]):  # both passes draw one after the other, and the caller's generator is put back
+        first, second = (_digests(loader, most) for _ in range(2))
     if not first:
         raise BadInput("The data set is empty: going through the loader gave no batch.")
     if first != second:
@@ -129,6 +132,12 @@ def _look_twice(loader: Iterable[Any], most: int = 4) -> None:
             "Two passes over the data differ: the loader shuffles or augments at random; give one with shuffle=False "
             "and without random transforms."
         )
+
+
+def _begun(loader: Iterable[Any]) -> Iterator[Any]:
+    """Begin a pass; a DataLoader draws a seed for its workers, and the caller's generator is put back."""
+    with torch.random.fork_rng([]):
+        return iter(loader)
 
 
 def _digests(loader: Iterable[Any], most: int) -> list[str]:

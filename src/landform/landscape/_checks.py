@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from landform.errors import BadInput
 from landform.landscape._losses import Loss
@@ -21,11 +23,20 @@ def check_repeatable(first: Any, second: Any) -> None:
     Raises:
         BadInput: when they differ by more than rounding.
     """
-    if isinstance(first, Tensor) and not torch.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True):
+    leaves, again = pytree.tree_leaves(first), pytree.tree_leaves(second)
+    if len(leaves) != len(again) or not all(_agree(a, b) for a, b in zip(leaves, again, strict=True)):
         raise BadInput(
             "Two passes over the same batch differ: the model is random in evaluation mode, most likely by a dropout "
             "that is always on; switch it off."
         )
+
+
+def _agree(first: Any, second: Any) -> bool:
+    if not isinstance(first, Tensor):
+        return True
+    if not first.is_floating_point() or first.shape != second.shape:
+        return torch.equal(first, second)
+    return torch.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def check_labels(outputs: Any, labels: Any) -> None:
@@ -72,6 +83,25 @@ def check_loss(name: str, loss: Loss, outputs: Any, targets: Any) -> None:
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise BadInput(f"The loss {name} returned {got}, not one number: it must return the mean over the batch.")
+
+
+def check_buffers(given: Mapping[str, Tensor], own: Mapping[str, Tensor], points: Tensor) -> None:
+    """Refuse buffers that are not the model's.
+
+    Args:
+        given: buffers by name.
+        own: the model's.
+        points: the points they belong to, ``[P]`` or ``[n, P]``.
+
+    Raises:
+        BadInput: when the model has none of that name, or its shape differs.
+    """
+    for name, buffer in given.items():
+        if name not in own:
+            raise BadInput(f"The model has no buffer {name}: give buffers by the names of model.named_buffers().")
+        wanted = [*points.shape[:-1], *own[name].shape]
+        if list(buffer.shape) != wanted:
+            raise BadInput(f"The buffer {name} has shape {list(buffer.shape)}: for these points it has to be {wanted}.")
 
 
 def find_device(device: str | torch.device) -> torch.device:

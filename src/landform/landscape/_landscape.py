@@ -19,7 +19,14 @@ from torch.utils import _pytree as pytree
 from landform.errors import BadInput
 from landform.landscape import _curvature
 from landform.landscape._batches import Stream, Tensors, batches_of, digest
-from landform.landscape._checks import check_labels, check_loss, check_repeatable, find_device, first_line
+from landform.landscape._checks import (
+    check_buffers,
+    check_labels,
+    check_loss,
+    check_repeatable,
+    find_device,
+    first_line,
+)
 from landform.landscape._losses import Loss, loss_function, wrong
 from landform.layout import Layout
 from landform.stacked import Choice, Cost, Function, Stacked, Unstackable, choose, count
@@ -101,7 +108,7 @@ class Landscape:
         self._model = model
         self.layout = Layout.of(model)
         self.device = find_device(device)
-        self.dtype = dtype or next(p.dtype for p in model.parameters() if p.requires_grad)
+        self.dtype = dtype or self.layout.point(model).dtype  # of mixed types the widest
         if self.device.type == "mps" and self.dtype == torch.float64:
             raise BadInput("The MPS device has no float64: give device='cpu' or dtype=torch.float32.")
         self._function = Function(model, self.layout, device=self.device, dtype=self.dtype)
@@ -159,9 +166,12 @@ class Landscape:
         """
         if not isinstance(self._data, Tensors):
             raise BadInput("A subset needs data in memory: give a pair of tensors, or a loader of the samples wanted.")
-        chosen = torch.as_tensor(range(indices) if isinstance(indices, int) else indices, device=self.device)
         size = len(self._data)
-        if chosen.dtype != torch.bool and chosen.numel() and not bool(((chosen >= -size) & (chosen < size)).all()):
+        chosen = torch.as_tensor(list(range(indices)) if isinstance(indices, int) else indices, device=self.device)
+        if chosen.dim() != 1 or not chosen.numel() or chosen.is_floating_point():
+            raise BadInput("A subset is at least one index of a sample, or a count of at least 1.")
+        fits = len(chosen) == size if chosen.dtype == torch.bool else ((chosen >= -size) & (chosen < size)).all()
+        if not bool(fits):
             raise BadInput(f"The subset asks for samples outside the {size} there are.")
         part = self._data.subset(chosen)
         return self.on((part.inputs, part.targets))
@@ -174,10 +184,17 @@ class Landscape:
         """
         settings = [self._loss_name, getattr(self._forward, "__qualname__", ""), self.batchnorm, self.weight_decay]
         described = json.dumps([settings, str(self.dtype), self.layout.to_json(), str(self._function.net)])
-        parts = [described, _digest_of(self._data, self._batch_size)]
+        parts = [described, self._state_digest(), _digest_of(self._data, self._batch_size)]
         if self.batchnorm == "recompute" and self._calibration is not self._data:
             parts.append(_digest_of(self._calibration, self._batch_size))
         return hashlib.blake2b("|".join(parts).encode(), digest_size=10).hexdigest()
+
+    def _state_digest(self) -> str:
+        """Name what a point leaves out and the function depends on: frozen parameters, and the buffers it uses."""
+        changing = self._statistics if self.batchnorm in ("recompute", "batch") else ()
+        frozen = [p for p in self._function.net.parameters() if not p.is_meta]
+        kept = [buffer for name, buffer in self._function.buffers.items() if name not in changing]
+        return digest([*frozen, *kept, torch.tensor(self._batch_size if changing else 0)])
 
     # ------------------------------------------------------------------------------------------------ measurements
 
@@ -257,7 +274,7 @@ class Landscape:
                 grads = torch.autograd.grad(
                     value.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
                 )
-                size = len(targets)
+                size = _samples_in(targets)
                 total += size * self.layout.join(dict(zip(leaves, grads, strict=True)))
                 samples += size
             found.append(total / samples + self.weight_decay * block)
@@ -278,7 +295,9 @@ class Landscape:
         """
         self.layout.check(points)
         points = points.to(self.device, self.dtype)
-        shared = self._function.buffers
+        # The first batch replaces what was there, but zero times NaN, left by a run that diverged, is NaN.
+        shared = dict(self._function.buffers)
+        shared.update((name, shared[name].nan_to_num()) for name in self._statistics)
         if points.dim() == 1:
             own = {name: buffer.clone() for name, buffer in shared.items()}
         else:
@@ -288,6 +307,10 @@ class Landscape:
         if points.dim() == 2 and not self._choice(self._calibration).stack:
             each = [self.calibrate(point) for point in points]
             return {name: torch.stack([buffers[name] for buffers in each]) for name in shared}
+        if points.dim() == 2 and len(points) > self._together:
+            starts = range(0, len(points), self._together)
+            blocks = [self.calibrate(points[start : start + self._together]) for start in starts]
+            return {name: torch.cat([buffers[name] for buffers in blocks]) for name in shared}
         views = self.layout.views(points)
         run = self._function if points.dim() == 1 else self._function.many
         before = [(m.training, m.momentum, m.track_running_stats) for m in self._norms]
@@ -330,11 +353,12 @@ class Landscape:
         self.layout.check(points)
         points = points.to(self.device, self.dtype)
         if buffers is not None:
+            check_buffers(buffers, self._function.buffers, points)
             buffers = {k: b.to(self.device, self.dtype if b.is_floating_point() else None) for k, b in buffers.items()}
         if points.dim() == 1:
             yield points, self._own_buffers(points, buffers)
         elif self._choice(self._data).stack:
-            size = max(1, int(_CACHED / (self._cost.widest * min(_TILE, self._batch_size))))
+            size = self._together
             for start in range(0, len(points), size):
                 block = points[start : start + size]
                 part = buffers and {name: b[start : start + size] for name, b in buffers.items()}
@@ -354,12 +378,22 @@ class Landscape:
         """Run a block of points over all batches, from number ``start`` on; this is the one loop over batches."""
         views = leaves or self.layout.views(block)
         run = self._function if block.dim() == 1 else self._function.many
-        size = self._batch_size if block.dim() == 1 else min(_TILE, self._batch_size)
+        # Where batches bring their own statistics, what is in a batch is part of the function.
+        whole = block.dim() == 1 or self.batchnorm == "batch"
+        size = self._batch_size if whole else min(_TILE, self._batch_size)
         for batch in islice(self._data.batches(size), start, None):
             yield run(views, buffers, partial(self._on_batch, batch))
 
     def _on_batch(self, batch: Any, net: nn.Module) -> tuple[Any, Any]:
-        return self._forward(net, batch)
+        try:
+            return self._forward(net, batch)
+        except ValueError as why:
+            if "more than 1 value per channel" not in str(why):
+                raise
+            raise BadInput(
+                "A batch of one sample has no variance for BatchNorm: give a batch_size that leaves no single sample "
+                "over, or batchnorm='keep'."
+            ) from why
 
     def _losses(self, outputs: Any, targets: Any) -> Tensor:
         value = self._loss(outputs, targets)
@@ -378,7 +412,7 @@ class Landscape:
                     values.append(
                         torch.stack([m(outputs, targets).reshape(-1).to("cpu", torch.float64) for m in measures])
                     )
-                    sizes.append(len(targets))
+                    sizes.append(_samples_in(targets))
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
             mean = torch.einsum("b,bmn->mn", weights, torch.stack(values))
             if self._losses in measures and self.weight_decay:
@@ -393,6 +427,17 @@ class Landscape:
         batch = next(iter(self._data.batches(8)))
         views = self.layout.views(self.here)
         return count(lambda: self._function(views, {}, lambda net: self._forward(net, batch)), _samples_in(batch))
+
+    @cached_property
+    def _statistics(self) -> frozenset[str]:
+        """Names of the buffers that BatchNorm layers keep."""
+        kept = {id(buffer) for norm in self._norms for buffer in norm.buffers()}
+        return frozenset(name for name, buffer in self._function.buffers.items() if id(buffer) in kept)
+
+    @property
+    def _together(self) -> int:
+        """How many points a stack takes at a time."""
+        return max(1, int(_CACHED / (self._cost.widest * min(_TILE, self._batch_size))))
 
     @cached_property
     def _stackable(self) -> str | None:
@@ -425,7 +470,7 @@ class Landscape:
         outputs, targets = self._first_pass()
         try:
             wrong(outputs, targets)
-        except (BadInput, AttributeError):
+        except BadInput:
             return False
         return True
 
@@ -450,8 +495,10 @@ class Landscape:
             ) from why
         check_repeatable(outputs, again)
         if self._loss_name == "cross-entropy":
-            check_labels(outputs, self._data.targets if isinstance(self._data, Tensors) else targets)
+            plain = isinstance(self._data, Tensors) and self._forward is _pairwise
+            check_labels(outputs, self._data.targets if plain else targets)  # type: ignore[union-attr]
         check_loss(self._loss_name, self._loss, outputs, targets)
+        _samples_in(targets)
 
     def __repr__(self) -> str:
         samples = f"{len(self._data)} samples" if isinstance(self._data, Tensors) else "a stream of batches"
@@ -487,23 +534,31 @@ def _batchnorm_setting(asked: BatchNorm | None, norms: list[_BatchNorm]) -> Batc
 
 def _errors(outputs: Any, targets: Any) -> Tensor:
     """Share of wrong labels in a batch: a scalar, or one for each of n models."""
-    missed = wrong(outputs.raw if isinstance(outputs, Stacked) else outputs, targets)
+    missed, counted = wrong(outputs, targets)
     missed = missed if missed.device.type == "mps" else missed.double()  # a count over a count, exact
-    return missed.flatten(1).mean(1) if isinstance(outputs, Stacked) else missed.mean()
+    return missed.flatten(1).sum(1) / counted if isinstance(outputs, Stacked) else missed.sum() / counted
 
 
 def _front(outputs: Any, block: Tensor) -> Tensor:
     """Outputs with the points in front, ``[k, B, ...]``."""
     if isinstance(outputs, Stacked):
         return outputs.raw
+    if not isinstance(outputs, Tensor):
+        raise BadInput(f"The model puts out a {type(outputs).__name__}: give a forward= that returns one tensor.")
     if block.dim() == 1:
-        return outputs.unsqueeze(0)  # type: ignore[no-any-return]
-    return outputs.expand(len(block), *outputs.shape)  # type: ignore[no-any-return]
+        return outputs.unsqueeze(0)
+    return outputs.expand(len(block), *outputs.shape)
 
 
 def _samples_in(batch: Any) -> int:
-    """How many samples a batch holds: the length of its first tensor."""
-    return next(len(leaf) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor))
+    """How many samples a batch, or its targets, hold: the length of the first tensor."""
+    for leaf in pytree.tree_leaves(batch):
+        if isinstance(leaf, Tensor) and leaf.dim():
+            return len(leaf)
+    raise BadInput(
+        f"There is no tensor with a row for each sample in a {type(batch).__name__}: batches, and the targets that "
+        "forward= returns, are tensors or tuples, lists and dicts of them."
+    )
 
 
 def _digest_of(data: Tensors | Stream, size: int) -> str:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from landform.errors import BadInput
+from landform.stacked import Stacked
 
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
 
@@ -38,9 +39,18 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         The mean, a scalar.
+
+    Raises:
+        BadInput: when the shapes differ.
     """
-    if not targets.is_floating_point():
-        targets = F.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+    if targets.dim() < outputs.dim() and not targets.is_floating_point():
+        targets = F.one_hot(targets, outputs.shape[-1])
+    if targets.shape != outputs.shape:  # broadcast, they would give a number that means nothing
+        raise BadInput(
+            f"The loss mse cannot be taken of outputs {list(outputs.shape)} and targets {list(targets.shape)}: give "
+            "both the same shape."
+        )
+    targets = targets if targets.is_floating_point() else targets.to(outputs.dtype)
     return F.mse_loss(outputs, targets)
 
 
@@ -66,19 +76,26 @@ def loss_function(loss: str | Loss) -> tuple[str, Loss]:
     return loss, _NAMED[loss]
 
 
-def wrong(outputs: Tensor, targets: Tensor) -> Tensor:
+def wrong(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     """Tell which labels are predicted wrongly.
 
     Args:
-        outputs: logits ``[..., B, K]``.
-        targets: labels ``[B]``.
+        outputs: logits ``[B, ..., K]``, of one model or of n as one.
+        targets: labels ``[B, ...]``; -100, which cross-entropy passes over, is neither right nor wrong.
 
     Returns:
-        Ones where the largest logit is not the label's, ``[..., B]``; a tie goes to the lower class.
+        Ones where the largest logit is not the label's, ``[B, ...]`` or ``[n, B, ...]``, a tie going to the lower
+        class; and how many labels count.
 
     Raises:
-        BadInput: when the targets are not labels.
+        BadInput: when the targets are not labels of the outputs.
     """
-    if targets.is_floating_point() or outputs.dim() < targets.dim() + 1:
-        raise BadInput("The error is the share of wrong labels, and these targets are not labels: measure the loss.")
-    return (outputs.argmax(-1) != targets).to(outputs.dtype)
+    labels = isinstance(targets, Tensor) and isinstance(outputs, Tensor) and not targets.is_floating_point()
+    if not labels or outputs.shape[:-1] != targets.shape or outputs.dim() < 2 or outputs.shape[-1] < 2:
+        raise BadInput(
+            "The error is the share of wrong labels, and these targets are not labels, one for each row of two or more "
+            "outputs: measure the loss."
+        )
+    logits = outputs.raw if isinstance(outputs, Stacked) else outputs
+    counts = targets != -100
+    return ((logits.argmax(-1) != targets) & counts).to(logits.dtype), counts.sum()
