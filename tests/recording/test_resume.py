@@ -94,6 +94,7 @@ SCHEDULERS = {
 CASES = [(name, "none") for name in OPTIMIZERS] + [("momentum", name) for name in SCHEDULERS if name != "none"]
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter in")  # SequentialLR of torch 2.6, to itself
 @pytest.mark.parametrize(("optimizer_name", "scheduler_name"), CASES)
 def test_a_run_cut_and_resumed_equals_the_uncut_run(optimizer_name: str, scheduler_name: str, tmp_path: Path) -> None:
     def make():
