@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
 from landform.curvature._contract import Symmetric, check_vector
