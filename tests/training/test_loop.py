@@ -135,6 +135,69 @@ def test_the_same_seed_gives_the_same_bits_and_the_callers_generator_is_left_alo
     assert not torch.equal(first.point, other.point)
 
 
+class Functional(nn.Linear):
+    """Dropout that is no module."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.dropout(x, 0.5, self.training))
+
+
+def test_dropout_that_is_no_module_is_a_function_of_the_seed_too() -> None:
+    torch.manual_seed(0)
+    models = [Functional(6, 3) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ends = []
+    for number, model in enumerate(models):
+        torch.manual_seed(number)
+        ends.append(train(model, data(), Recipe(epochs=2, batch_size=16), device="cpu"))
+    assert torch.equal(ends[0].point, ends[1].point)
+    assert torch.equal(ends[0].losses, ends[1].losses)
+
+
+class Shares(nn.Module):
+    """One normalisation under two names, and a buffer that is replaced, not written into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.BatchNorm1d(6)
+        self.same = self.norm
+        self.head = nn.Linear(6, 3)
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.head(self.same(x) - self.mean)
+
+
+@pytest.mark.parametrize("how", ["loop", "stack"])
+def test_shared_modules_and_replaced_buffers_are_trained_as_in_a_plain_loop(how: str) -> None:
+    set_, recipe = data(), RECIPES["momentum"]
+    expected, _ = plain_loop(Shares(), set_, recipe)
+    models = [Shares() for _ in range(3)]
+    train_many(models, set_, recipe, device="cpu", how=how)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(models[1].state_dict()[name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["loop", "stack"])
+def test_label_noise_in_sequences(how: str) -> None:
+    tokens = torch.randint(0, 9, (20, 5), generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
+    recipes = [Recipe(epochs=1, batch_size=20, label_noise=noise) for noise in (0.0, 0.9)]
+    ends = train_many([copy.deepcopy(net), copy.deepcopy(net)], (tokens, tokens), recipes, device="cpu", how=how)
+    expected = F.cross_entropy(net(tokens).flatten(0, 1), tokens.flatten()).detach()
+    torch.testing.assert_close(ends[0].losses[0], expected)
+    assert abs(float(ends[1].losses[0] - expected)) > 1e-3
+
+
+def test_a_model_of_mixed_types_is_trained_in_the_widest() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8).bfloat16(), nn.Linear(8, 3))
+    assert train(model, data(), Recipe(epochs=1), device="cpu").point.dtype == torch.float32
+
+
 def test_dropout_is_on() -> None:
     dry, wet = (train(mlp(dropout=p), data(), Recipe(epochs=1, batch_size=16), device="cpu") for p in (0.0, 0.5))
     assert not torch.allclose(dry.losses, wet.losses)
@@ -183,7 +246,9 @@ def test_warmup_rises_in_a_line() -> None:
     assert rates.tolist() == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES.values(), Recipe(schedule=Step(at=(1, 2)), mixup=0.1)])
+@pytest.mark.parametrize(
+    "recipe", [*RECIPES.values(), Recipe(schedule=Step(at=(1, 2)), mixup=0.1), Recipe(betas=[0.5, 0.9])]
+)
 def test_recipes_survive_json(recipe: Recipe) -> None:
     import json
 
@@ -195,12 +260,30 @@ def test_generators_differ_by_name() -> None:
     assert len(draws) == 4
 
 
+def half_frozen(seed: int) -> nn.Module:
+    model = mlp(seed)
+    model[0].requires_grad_(False)
+    return model
+
+
 MISUSE = {
     "optimizer": (lambda: Recipe(optimizer="sgdd"), "no optimizer named"),
     "schedule": (lambda: Recipe(schedule="sine"), "no schedule named 'sine'"),
     "epochs": (lambda: Recipe(epochs=0), "epochs cannot be 0"),
     "momentum": (lambda: Recipe(momentum=1.0), "momentum cannot be 1.0"),
     "nesterov": (lambda: Recipe(nesterov=True, momentum=0.0), "nesterov cannot be"),
+    "endless": (lambda: Recipe(epochs=float("inf")), "epochs cannot be inf"),
+    "part of a sample": (lambda: Recipe(batch_size=2.5), "batch_size cannot be 2.5"),
+    "period": (lambda: Cyclic(period=0.0), "period of a cyclic schedule is 0"),
+    "shape": (lambda: train(mlp(), (torch.randn(9, 5), torch.zeros(9).long())), "cannot be trained on a batch of 9"),
+    "labels": (lambda: train(mlp(), (torch.randn(9, 6), torch.arange(9))), "labels must lie in 0..2"),
+    "NaN": (lambda: train(mlp(), (torch.full((9, 6), torch.nan), torch.zeros(9).long())), "NaN or infinity in 9 of 9"),
+    "vector loss": (lambda: train(mlp(), data(), loss=lambda z, y: (z.sum(1) - y).square()), "not one number"),
+    "broadcast": (lambda: train(nn.Linear(6, 1), (torch.randn(9, 6), torch.randn(9)), loss="mse"), "the same shape"),
+    "one sample over": (lambda: train(nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 3)), data(), Recipe(batch_size=7)),
+                        "a batch of 1 samples"),
+    "twice": (lambda: train_many([(one := mlp()), one], data(), Recipe()), "same model is given twice"),
+    "frozen": (lambda: train_many([half_frozen(0), half_frozen(1)], data(), Recipe()), "frozen weights, and these"),
     "recipes": (lambda: train_many([mlp()], data(), [Recipe(), Recipe()]), "1 models and 2 recipes"),
     "differ": (lambda: train_many([mlp(), mlp()], data(), [Recipe(), Recipe(epochs=1)]), "share epochs"),
     "architectures": (lambda: train_many([mlp(), nn.Linear(6, 3)], data(), Recipe()), "differ in architecture"),

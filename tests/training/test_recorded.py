@@ -12,8 +12,9 @@ from torch import nn
 
 from landform.data import Dataset, Split
 from landform.errors import BadInput
-from landform.recording import Trajectory
+from landform.recording import Recorder, Trajectory
 from landform.training import Recipe, Recording, spawn, train, train_many
+from landform.training._noise import order
 
 N = 40
 
@@ -161,6 +162,90 @@ def test_children_share_their_parents_wrong_labels(tmp_path: Path) -> None:
     children = spawn(tmp_path / "run", net(), data(), at=2, children=1, device="cpu")
     assert children[0].recipe.label_seed == trained.recipe.seed
     assert children[0].recipe.seed != trained.recipe.seed
+
+
+def plain_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("how", ["loop", "stack"])
+def test_children_of_the_end_stay_there(how: str, tmp_path: Path) -> None:
+    parent = train(plain_net(), data(), Recipe(epochs=2, batch_size=8), out=tmp_path / "run", device="cpu")
+    told: list[tuple[int, int]] = []
+    children = spawn(tmp_path / "run", plain_net(), data(), at=(0, 2), children=1, device="cpu", how=how,
+                     progress=lambda done, total: told.append((done, total)))  # fmt: skip
+    assert [len(child.losses) for child in children] == [10, 0]
+    assert torch.equal(children[1].point, parent.point)
+    assert not children[1].diverged
+    assert told == sorted(told)
+    assert len({total for _, total in told}) == 1
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_children_of_a_loop_of_ones_own(kind: str, tmp_path: Path) -> None:
+    set_, model = data(), plain_net()
+    make = {"sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), "adam": lambda p: torch.optim.Adam(p, lr=0.1)}
+    optimizer = make[kind](model.parameters())
+    with Recorder(tmp_path / "run", model, optimizer, epoch=5, at=[0, 5, 10], resumable_at=[0, 5, 10]) as recorder:
+        for step in range(10):
+            at = order(N, 0, step // 5)[step % 5 * 8 : step % 5 * 8 + 8]
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(set_.train.inputs[at]), set_.train.targets[at]).backward()
+            optimizer.step()
+            recorder.step()
+    recipe = Recipe(epochs=2, batch_size=8, optimizer=kind, lr=0.1)
+    children = spawn(tmp_path / "run", plain_net(), set_, at=(0, 1, 2), children=1, recipe=recipe, device="cpu",
+                     how="stack", recording=Recording(at=1, pairs=None))  # fmt: skip
+    Trajectory(tmp_path / "run").at(step=5).restore(model, optimizer)
+    at = order(N, children[1].recipe.seed, 1)[:8]
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(set_.train.inputs[at]), set_.train.targets[at]).backward()
+    optimizer.step()
+    torch.testing.assert_close(children[1].trajectory.points[1], children[1].trajectory.layout.point(model))
+
+
+def test_children_that_would_differ_in_more_than_noise_are_refused(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=2, batch_size=8)
+    train(plain_net(), data(), recipe, out=tmp_path / "run", device="cpu")
+    model, other = plain_net(), data()
+    model[1] = nn.Tanh()
+    other.train.inputs[0] += 1
+    refused = {
+        "model is not that": {"model": model},
+        "data are not those": {"data": other},
+        "5 steps an epoch, and this recipe 4": {"recipe": dataclasses.replace(recipe, batch_size=10)},
+        "after the recipe's end": {"recipe": dataclasses.replace(recipe, epochs=1), "at": 2},
+        "keeps no exp_avg": {"recipe": dataclasses.replace(recipe, optimizer="adam")},
+    }
+    for says, given in refused.items():
+        with pytest.raises(BadInput, match=says):
+            spawn(tmp_path / "run", **{"model": plain_net(), "data": data(), "at": 1, **given}, device="cpu")
+    with pytest.raises(BadInput, match="another architecture"):
+        train(model, data(), recipe, out=tmp_path / "run", resume=True, device="cpu")
+
+
+def test_a_record_holds_the_models_state_and_restores_it(tmp_path: Path) -> None:
+    def made() -> nn.Module:
+        model = net()
+        model.register_buffer("cache", torch.ones(2), persistent=False)
+        return model
+
+    trained = train(made(), data(), RECIPES["sgd"], out=tmp_path / "run", device="cpu")
+    model = made()
+    trained.trajectory.records[-1].restore(model)
+    assert torch.equal(trained.trajectory.layout.point(model), trained.point)
+    assert torch.equal(model[1].running_mean, trained.buffers["1.running_mean"])
+
+
+def test_a_run_cut_before_its_first_record_keeps_to_its_recipe(tmp_path: Path) -> None:
+    train(net(), data(), RECIPES["sgd"], out=tmp_path / "run", device="cpu")
+    for file in (tmp_path / "run" / "points").iterdir():
+        file.unlink()
+    with pytest.raises(BadInput, match="another recipe"):
+        train(net(), data(), RECIPES["adamw"], out=tmp_path / "run", resume=True, device="cpu")
+    again = train(net(), data(), RECIPES["sgd"], out=tmp_path / "run", resume=True, device="cpu")
+    assert torch.equal(again.point, train(net(), data(), RECIPES["sgd"], device="cpu").point)
 
 
 def test_misuse_is_one_sentence(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from landform.data import Dataset, Split
 from landform.errors import BadInput
+from landform.landscape._checks import check_finite
 
 
 class Batches(Protocol):
@@ -110,14 +111,8 @@ def _pair(inputs: Tensor, targets: Tensor) -> Tensors:
         raise BadInput(f"There are {len(inputs)} inputs but {len(targets)} targets: give one target for each input.")
     if len(inputs) == 0:
         raise BadInput("The data set is empty: a loss needs at least one sample.")
-    for what, tensor in (("inputs", inputs), ("targets", targets)):
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = (~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1)
-            first = int(bad.nonzero()[0])
-            raise BadInput(
-                f"The {what} hold NaN or infinity in {int(bad.sum())} of {len(tensor)} samples, first in sample "
-                f"{first}: remove or mend them."
-            )
+    check_finite(inputs, "inputs")
+    check_finite(targets, "targets")
     return Tensors(inputs, targets)
 
 

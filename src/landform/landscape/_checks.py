@@ -39,6 +39,24 @@ def _agree(first: Any, second: Any) -> bool:
     return torch.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
+def check_finite(samples: Tensor, what: str) -> None:
+    """Refuse samples that hold NaN or infinity.
+
+    Args:
+        samples: ``[N, ...]``.
+        what: what they are, for the message.
+
+    Raises:
+        BadInput: when one does; the message tells the first.
+    """
+    if samples.is_floating_point() and not bool(torch.isfinite(samples).all()):
+        bad = (~torch.isfinite(samples)).reshape(len(samples), -1).any(1)
+        raise BadInput(
+            f"The {what} hold NaN or infinity in {int(bad.sum())} of {len(samples)} samples, first in sample "
+            f"{int(bad.nonzero()[0])}: remove or mend them."
+        )
+
+
 def check_labels(outputs: Any, labels: Any) -> None:
     """Refuse labels that the model has no output for.
 

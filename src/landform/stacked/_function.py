@@ -26,6 +26,7 @@ class Function:
         layout: the trainable parameters.
         net: the copied structure, in evaluation mode until told otherwise.
         buffers: the model's buffers at the time of copying, by name; one shared by modules by its first name.
+        persistent: names of those that belong to the model's state.
     """
 
     def __init__(self, model: nn.Module, layout: Layout, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -51,6 +52,7 @@ class Function:
         self._places: list[tuple[dict[str, Any], str, str]] = []
         self._recurrent = [m for m in self.net.modules() if isinstance(m, nn.RNNBase)]
         self.buffers: dict[str, Tensor] = {}
+        self.persistent: set[str] = set()
         for prefix, module in self.net.named_modules(remove_duplicate=False):
             dot = f"{prefix}." if prefix else ""
             for key in module._parameters:
@@ -62,6 +64,8 @@ class Function:
                 if tensor is not None:
                     name = first_name.setdefault(id(tensor), f"{prefix}.{key}" if prefix else key)
                     self._places.append((module._buffers, key, name))
+                    if key not in module._non_persistent_buffers_set:
+                        self.persistent.add(name)
                     if name not in self.buffers:
                         self.buffers[name] = _cast(tensor, device, dtype)
         for home, key, name in self._places:

@@ -48,9 +48,10 @@ class Batches:
     def of_runs(self, group: range) -> Batches:
         """The batches of some of the runs alone."""
         part = slice(group.start, group.stop)
-        return Batches(
-            self.inputs, self.targets[part] if self.own_targets else self.targets, self.data, self.recipes[part]
-        )
+        some = Batches(self.inputs, self.targets, self.data, self.recipes[part])
+        if self.own_targets:  # without noise, theirs are the same
+            some.targets = self.targets[part] if some.own_targets else self.targets[group.start]
+        return some
 
     @property
     def own_targets(self) -> bool:
@@ -74,7 +75,10 @@ class Batches:
             self._orders, self._epoch = torch.stack(rows).to(self.inputs.device), epoch
         at = self._orders[:active, place * size : (place + 1) * size]
         inputs = _rows(self.inputs, at)
-        targets = self.targets[:active].gather(1, at) if self.own_targets else _rows(self.targets, at)
+        if self.own_targets:
+            targets = torch.stack([own[rows] for own, rows in zip(self.targets, at, strict=False)])
+        else:
+            targets = _rows(self.targets, at)
         return self._augmented(inputs, targets, step)
 
     def _augmented(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ class Books:
         starts: Sequence[int],
         epoch: int,
         dtype: torch.dtype,
+        persistent: Collection[str],
         before: float = 0.0,
         resume: bool = False,
         overwrite: bool = False,
@@ -44,11 +45,12 @@ class Books:
             starts: the step at which each run starts.
             epoch: steps in an epoch.
             dtype: type of the points.
+            persistent: names of the buffers that are recorded.
             before: seconds spent before a resumption.
             resume: go on with runs that lie there.
             overwrite: replace runs that lie there.
         """
-        self._plan, self._starts = plan, list(starts)
+        self._plan, self._starts, self._persistent = plan, list(starts), persistent
         self._begin, self._before = time.perf_counter(), before
         self._steps: list[int] = []
         self._losses: list[Tensor] = []
@@ -127,7 +129,7 @@ class Books:
                     loss=table[k][-1] if k < known else None,
                     lr=self._rates[-1][k] if k < known else None,
                     seconds=seconds,
-                    buffers={name: buffer[k].clone() for name, buffer in moment.buffers.items()},
+                    buffers={n: b[k].clone() for n, b in moment.buffers.items() if n in self._persistent},
                     optimizer={name: t[k].clone() for name, t in moment.state.items()} if resumable else None,
                     curves=curves,
                     partner=not asked,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from landform.landscape import Loss
 from landform.stacked import Function, Stacked, stack
 from landform.training._noise import seed_of
 
@@ -50,8 +51,7 @@ class Plain:
             smoothing: label smoothing, for cross-entropy.
         """
         self.function, self.stacked, self.seeds = function, stacked, tuple(seeds)
-        self.loss = _smoothed(smoothing) if smoothing else loss
-        self.random = _draws(function)
+        self.loss = smoothed(smoothing) if smoothing else loss
         self._made: dict[tuple[object, ...], tuple[list[Tensor], list[Tensor], dict[str, Tensor]]] = {}
 
     def __call__(
@@ -60,7 +60,7 @@ class Plain:
         """Write gradients into ``out`` and return the losses; see `Gradients`."""
         if self.stacked:
             leaves, places, given = self._handles(points, out)
-            self._seed(self.seeds[: len(points)], step)
+            self._seed(self.seeds[: len(points)], step, points.device)
             outputs = self.function.many(given, buffers, lambda net: net(stack(inputs)))
             loss = self.loss(outputs, stack(targets))  # type: ignore[operator]
             losses: Tensor = loss.raw if isinstance(loss, Stacked) else loss.expand(len(points))
@@ -69,7 +69,7 @@ class Plain:
         each: list[Tensor] = []
         for k, point in enumerate(points):
             leaves, places, given = self._handles(point, out[k])
-            self._seed(self.seeds[k : k + 1], step)
+            self._seed(self.seeds[k : k + 1], step, points.device)
             own = {name: buffer[k] for name, buffer in buffers.items()}
             x = inputs[k]
             value = self.loss(self.function(given, own, lambda net, x=x: net(x)), targets[k])  # type: ignore[misc,operator]
@@ -87,9 +87,15 @@ class Plain:
             self._made[key] = list(leaves.values()), list(layout.views(out).values()), given
         return self._made[key]
 
-    def _seed(self, seeds: tuple[int, ...], step: int) -> None:
-        if self.random:
-            torch.manual_seed(seed_of(seeds, "dropout", step))
+    def _seed(self, seeds: tuple[int, ...], step: int, device: torch.device) -> None:
+        """Seed the generators a model draws from; `torch.manual_seed` takes a hundred times as long, and seeds all."""
+        seed = seed_of(seeds, "dropout", step)
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
 
 
 def _write(loss: Tensor, leaves: list[Tensor], places: list[Tensor]) -> None:
@@ -98,19 +104,19 @@ def _write(loss: Tensor, leaves: list[Tensor], places: list[Tensor]) -> None:
     torch._foreach_copy_(places, list(found))
 
 
-def _smoothed(smoothing: float) -> object:
+def smoothed(smoothing: float) -> Loss:
+    """Cross-entropy with a share of each label spread over all classes.
+
+    Args:
+        smoothing: the share.
+
+    Returns:
+        A loss of (outputs, targets).
+    """
+
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.dim() > 2:
             outputs, targets = outputs.flatten(0, -2), targets.flatten()
         return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
 
     return loss
-
-
-def _draws(function: Function) -> bool:
-    """Whether the model draws random numbers: it has a dropout that is on."""
-    dropouts = torch.nn.modules.dropout._DropoutNd
-    return any(
-        (isinstance(m, dropouts) and m.p > 0) or getattr(m, "dropout", 0) not in (0, 0.0, None)
-        for m in function.net.modules()
-    )

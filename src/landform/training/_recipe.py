@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
@@ -61,10 +62,11 @@ class Recipe:
             object.__setattr__(self, "schedule", schedule_named(self.schedule))
         if self.optimizer not in ("sgd", "adam", "adamw"):
             raise BadInput(f"There is no optimizer named {self.optimizer!r}: give 'sgd', 'adam' or 'adamw'.")
+        object.__setattr__(self, "betas", tuple(self.betas))
         checks = {
-            "epochs": self.epochs > 0,
-            "batch_size": self.batch_size >= 1,
-            "lr": self.lr >= 0,
+            "epochs": 0 < self.epochs < math.inf,
+            "batch_size": isinstance(self.batch_size, int) and self.batch_size >= 1,
+            "lr": 0 <= self.lr < math.inf,
             "momentum": 0 <= self.momentum < 1,
             "betas": all(0 <= beta < 1 for beta in self.betas),
             "eps": self.eps > 0,

@@ -69,6 +69,11 @@ class Cyclic:
     period: float = 5.0
     low: float = 0.05
 
+    def __post_init__(self) -> None:
+        """Refuse a cycle without length."""
+        if not self.period > 0:
+            raise BadInput(f"The period of a cyclic schedule is {self.period}: give a number of epochs above 0.")
+
     def factor(self, epoch: Array, epochs: float) -> Array:
         """Factor of the learning rate at each time."""
         return 1 - (1 - self.low) * np.mod(epoch, self.period) / self.period

@@ -12,12 +12,14 @@ from torch import nn
 
 from landform.errors import BadInput
 from landform.landscape import Loss
-from landform.recording import Trajectory
+from landform.layout import Layout
+from landform.recording import Record, Trajectory
 from landform.training._loop import Start
 from landform.training._noise import seed_of
+from landform.training._optimiser import Optimiser
 from landform.training._recipe import Recipe
-from landform.training._stack import Progress
-from landform.training._train import How, Recording, Trained, train_from
+from landform.training._stack import Progress, as_dataset
+from landform.training._train import How, Recording, Trained, architecture_of, train_from
 
 
 def spawn(
@@ -65,7 +67,8 @@ def spawn(
         The children, by spawn time and number.
 
     Raises:
-        BadInput: when the parent keeps nothing to start from, or its recipe is not known.
+        BadInput: when the parent keeps nothing to start from, its recipe is not known, or model, data and recipe are
+            not the parent's.
     """
     run = parent if isinstance(parent, Trajectory) else Trajectory(parent)
     own = run.run["settings"].get("recipe")
@@ -82,6 +85,7 @@ def spawn(
     if not times:
         raise BadInput("There is no spawn time: give at least one, in epochs.")
     sources = {r.step: r for r in (min(resumable, key=lambda r: abs(r.epoch - t)) for t in sorted(times))}
+    _check(run, model, data, recipe, list(sources.values()))
     labels = recipe.seed if recipe.label_seed is None else recipe.label_seed
     starts: list[Start] = []
     recipes: list[Recipe] = []
@@ -111,3 +115,29 @@ def spawn(
         progress=progress,
         parents=parents,
     )
+
+
+def _check(run: Trajectory, model: nn.Module, data: Any, recipe: Recipe, sources: Sequence[Record]) -> None:
+    """Refuse what would make children that differ from their parent in more than noise."""
+    given, settings = as_dataset(data), run.run["settings"]
+    shapes = [[(slot.name, slot.shape) for slot in layout.slots] for layout in (Layout.of(model), run.layout)]
+    known = settings.get("architecture")
+    if shapes[0] != shapes[1] or known not in (None, architecture_of(model)):
+        raise BadInput(f"The model is not that of the run in {run.folder}: build it, and freeze it, as it was there.")
+    if settings.get("data", {}).get("fingerprint", given.fingerprint()) != given.fingerprint():
+        raise BadInput(f"The data are not those of the run in {run.folder}: children see what their parent saw.")
+    per_epoch = recipe.steps_per_epoch(len(given.train))
+    if per_epoch != run.run["epoch"]:
+        raise BadInput(
+            f"The run in {run.folder} has {run.run['epoch']} steps an epoch, and this recipe {per_epoch} on "
+            f"{len(given.train)} samples: give the batch size of the run."
+        )
+    for source in sources:
+        if source.step > recipe.steps(len(given.train)):
+            raise BadInput(f"A child of step {source.step} starts after the recipe's end: give the parent's epochs.")
+        missing = set(Optimiser.state_names(recipe)) - (source.optimizer or {}).keys()
+        if source.step and missing:
+            raise BadInput(
+                f"The record of step {source.step} keeps no {sorted(missing)[0]}, with which {recipe.optimizer} goes "
+                "on: give the recipe of the run, and record it with its optimiser."
+            )

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from landform.data import Dataset, Split
 from landform.errors import BadInput
-from landform.landscape import Loss, find_device, loss_function
+from landform.landscape import Loss, check_finite, check_labels, check_loss, find_device, first_line, loss_function
 from landform.layout import Layout
 from landform.stacked import Choice, Function, Stacked, Unstackable, choose, count, stack
 from landform.training._batches import Batches
 from landform.training._books import Books
-from landform.training._gradients import Plain
+from landform.training._gradients import Plain, smoothed
 from landform.training._loop import Moment, Start, run
 from landform.training._recipe import Recipe
 
@@ -72,14 +73,51 @@ class Task:
     ) -> Task:
         """Put model and data where they will be trained; the model is left alone."""
         place = find_device(device)
-        kind = dtype or next(p.dtype for p in model.parameters() if p.requires_grad)
-        function = Function(model, Layout.of(model), device=place, dtype=kind)
+        layout = Layout.of(model)
+        kind = dtype or layout.point(model).dtype  # of mixed types the widest
+        function = Function(model, layout, device=place, dtype=kind)
         function.net.train()
         name, loss_of = loss_function(loss)
         if recipes[0].label_smoothing and name != "cross-entropy":
             raise BadInput("label_smoothing belongs to cross-entropy: leave it at 0 with another loss.")
         batches = Batches.of(as_dataset(data), recipes, place, kind)
-        return cls(function, batches, loss_of, recipes[0].steps(len(batches.inputs)), kind)
+        task = cls(function, batches, loss_of, recipes[0].steps(len(batches.inputs)), kind)
+        with _own_generators(place):
+            task.check(layout.point(model), name)
+        return task
+
+    def check(self, point: Tensor, name: str) -> None:
+        """Go once through a batch, and through the shorter one that ends an epoch, and say what does not fit.
+
+        Args:
+            point: a point of the model.
+            name: what the loss is called.
+
+        Raises:
+            BadInput: when something does not fit; the message says what.
+        """
+        check_finite(self.batches.inputs, "inputs")
+        check_finite(self.batches.targets, "targets")
+        views = self.function.layout.views(point.to(self.batches.inputs.device, self.dtype))
+        recipe, samples = self.batches.recipes[0], len(self.batches.inputs)
+        loss = smoothed(recipe.label_smoothing) if recipe.label_smoothing else self.loss
+        last = recipe.steps_per_epoch(samples) - 1
+        for step in {0, min(last, self.until - 1)}:
+            x, y = (t[0] for t in self.batches.at(step, 1))
+            buffers = {key: buffer.clone() for key, buffer in self.function.buffers.items()}
+            try:
+                with torch.no_grad():
+                    outputs = self.function(views, buffers, lambda net, x=x: net(x))  # type: ignore[misc]
+            except BadInput:
+                raise
+            except Exception as why:
+                raise BadInput(
+                    f"The model cannot be trained on a batch of {len(x)} samples: {first_line(why)} Check the shape "
+                    "and the type of the inputs, and the batch_size."
+                ) from why
+            if name == "cross-entropy" and not step:
+                check_labels(outputs, self.batches.targets)
+            check_loss(name, loss, outputs, y)
 
     def place(self, start: Start) -> Start:
         """Move a start to where the runs are trained."""
@@ -110,7 +148,7 @@ def follow(
     with _own_generators(task.batches.inputs.device):
         for i, group in enumerate(groups):
             members = [starts[k] for k in group]
-            told = _told(progress, group, runs)
+            told = _told(progress, [task.until - start.step for start in starts], group)
             found += _in_step(task, group, members, choice, None if books is None else books[i], told)
     return found
 
@@ -138,14 +176,16 @@ def _in_step(
             progress(moment.step - first, task.until - first)
 
     last = run(starts, batches, gradients, buffers=task.function.buffers, until=task.until, watch=watch)
+    # Rows are as long as there were runs at the time; those that join later have theirs from then on.
+    table = pad_sequence(losses, batch_first=True) if losses else torch.empty(0)
     return [
         End(
             last.points[k].clone(),
             {name: buffer[k].clone() for name, buffer in last.buffers.items()},
-            torch.stack([row[k] for row in losses if len(row) > k]) if losses else torch.empty(0),
+            table[start.step - first :, k].clone() if start.step < task.until else torch.empty(0),
             choice,
         )
-        for k in range(len(starts))
+        for k, start in enumerate(starts)
     ]
 
 
@@ -193,11 +233,14 @@ def _decide(how: str, task: Task, starts: Sequence[Start]) -> Choice:
     return choice
 
 
-def _told(progress: Progress | None, group: range, runs: int) -> Progress | None:
+def _told(progress: Progress | None, steps: Sequence[int], group: range) -> Progress | None:
     """Progress over all groups, as each tells its own."""
     if progress is None:
         return None
-    return lambda done, total: progress(group.start * total + done * len(group), total * runs)
+    before, total = sum(steps[: group.start]), sum(steps)
+    if len(group) == 1:
+        return lambda done, _: progress(before + done, total)
+    return lambda done, until: progress(done * len(group), until * len(group))
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from landform.landscape import Loss, loss_function
 from landform.layout import Layout
 from landform.recording import Plan, Times, Trajectory, log_spaced, partner_gap
 from landform.stacked import Choice
+from landform.store import checksum
 from landform.training._books import Books
 from landform.training._loop import Start
 from landform.training._recipe import Recipe, check_stackable
@@ -138,6 +141,8 @@ def train_many(
         raise BadInput(f"There are {len(models)} models and {len(recipes)} recipes: give one recipe for each model.")
     if outs is not None and len({Path(out) for out in outs}) != len(models):
         raise BadInput(f"There are {len(models)} models for {len(set(outs))} folders: give each run its own.")
+    if len({id(model) for model in models}) < len(models):
+        raise BadInput("The same model is given twice: each ends up trained, so give each run a model of its own.")
     check_stackable(recipes)
     layout = _one_layout(models)
     starts = [Start(layout.point(model), buffers=dict(model.named_buffers())) for model in models]
@@ -191,7 +196,7 @@ def train_from(
         return [_trained(end, recipe) for end, recipe in zip(ends, recipes, strict=True)]
     described = [_description(model, data, recipe, loss, settings) for recipe in recipes]
     there = [Trajectory(f) if resume and (f / "run.json").exists() else None for f in folders]
-    if any(there):
+    if any(trajectory is not None for trajectory in there):
         starts, choice = _resumed(there, starts, described, task.dtype)
     else:
         choice = decide(how, task, starts)
@@ -213,6 +218,7 @@ def train_from(
                     starts=[starts[k].step for k in group],
                     epoch=per_epoch,
                     dtype=task.dtype,
+                    persistent=task.function.persistent,
                     before=_seconds(there[group.start], starts[group.start].step),
                     resume=resume,
                     overwrite=overwrite,
@@ -234,10 +240,21 @@ def _description(
     return {
         "recipe": recipe.to_json(),
         "model": {"class": type(model).__qualname__},
+        "architecture": architecture_of(model),
         "data": {"name": given.name, "fingerprint": given.fingerprint(), "transform": dict(given.transform)},
         "loss": loss_function(loss)[0],
         **settings,
     }
+
+
+def architecture_of(model: nn.Module) -> str:
+    """Name a model's structure and frozen weights, all that a point leaves out but buffers, by a short hash."""
+    structure = re.sub(" at 0x[0-9a-f]+", "", str(model))  # where a function lies in memory says nothing
+    sponge = hashlib.blake2b(structure.encode(), digest_size=8)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            sponge.update(f"{name}{checksum(parameter.detach().cpu()):08x}".encode())
+    return sponge.hexdigest()
 
 
 def _trained(end: End, recipe: Recipe, trajectory: Trajectory | None = None) -> Trained:
@@ -257,7 +274,7 @@ def _resumed(
         if trajectory is None:
             raise BadInput("Some of the runs to resume are not there: give overwrite=True to train all of them anew.")
         before = trajectory.run["settings"]
-        for name in ("recipe", "data", "loss", "model"):
+        for name in ("recipe", "data", "loss", "model", "architecture"):
             if before.get(name) != json.loads(json.dumps(now[name])):
                 raise BadInput(
                     f"The run in {trajectory.folder} was made with another {name}: resume it with the same one, "
@@ -303,4 +320,6 @@ def _one_layout(models: Sequence[nn.Module]) -> Layout:
     for model in models[1:]:
         if Layout.of(model).slots != layout.slots or str(model) != str(models[0]):
             raise BadInput("The models of a stack differ in architecture: train each architecture as its own stack.")
+        if layout.frozen and architecture_of(model) != architecture_of(models[0]):
+            raise BadInput("The models of a stack share their frozen weights, and these differ: train each by itself.")
     return layout
