@@ -4,7 +4,7 @@ Three nouns, and functions between them: a `Landscape` is a loss as a function o
 training run visited, an `Atlas` is what was measured along it.
 """
 
-from landform import data, models, probes
+from landform import curvature, data, models, probes
 from landform.atlas import Atlas
 from landform.errors import BadInput, Damaged
 from landform.landscape import Landscape
@@ -31,6 +31,7 @@ __all__ = [
     "Step",
     "Trained",
     "Trajectory",
+    "curvature",
     "data",
     "every",
     "log_spaced",

@@ -169,5 +169,5 @@ def test_the_registry() -> None:
         assert probe.name == name
         assert probe.doc
         assert "\n" not in probe.doc
-    with pytest.raises(BadInput, match="There is no probe 'sharpness'"):
-        get("sharpness")
+    with pytest.raises(BadInput, match="There is no probe 'blunter'"):
+        get("blunter")

@@ -7,7 +7,8 @@ import importlib
 from landform.errors import BadInput
 from landform.probes._probe import Probe
 
-# Name of the probe, and the module that holds it under that name; a module is imported when its probe is asked for.
+# Name of the probe, and the module that holds it under that name (with an underscore behind it where the name is taken
+# there); a module is imported when its probe is asked for.
 _PROBES = {
     "loss": "landform.probes._basic",
     "error": "landform.probes._basic",
@@ -15,6 +16,10 @@ _PROBES = {
     "distance": "landform.probes._basic",
     "parameter_norm": "landform.probes._basic",
     "step_cosine": "landform.probes._basic",
+    "eigenvalues": "landform.probes._curvature",
+    "sharpness": "landform.probes._curvature",
+    "trace": "landform.probes._curvature",
+    "density": "landform.probes._curvature",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")
@@ -44,7 +49,8 @@ def get(name: str) -> Probe:
     """
     if name not in _PROBES:
         raise BadInput(f"There is no probe {name!r}: there are {', '.join(_PROBES)}.")
-    probe = getattr(importlib.import_module(_PROBES[name]), name)
+    home = importlib.import_module(_PROBES[name])
+    probe = getattr(home, f"{name}_", None) or getattr(home, name)
     if not isinstance(probe, Probe) or probe.name != name:
         raise TypeError(f"The registry's line for {name!r} does not lead to a probe of that name.")
     return probe

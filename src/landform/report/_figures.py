@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 import numpy as np
 
-from landform.report._figure import Axis, Figure, Numbers, Series, extent
-from landform.report._material import Material, Measured
+from landform.report import _curvature_figures as curvature
+from landform.report._figure import Axis, Figure, Numbers, Series
+from landform.report._lines import OTHER, TRAIN, Times, along, time_axis, value_axis
+from landform.report._material import Material
 
-Times: TypeAlias = Literal["auto", "linear", "log"]
-
-_TRAIN, _TEST, _OTHER = 0, 1, 2
-# Below this share of the run lies half of the log-spaced times, but not half of the evenly spaced ones.
-_EARLY = 0.2
 _WINDOWS = 100
 
 
@@ -37,13 +33,18 @@ def figures(material: Material, times: Times = "auto") -> list[Figure]:
         distance,
         parameter_norm,
         step_cosine,
+        curvature.sharpness,
+        curvature.eigenvalues,
+        curvature.gradient_in_top,
+        curvature.trace,
+        curvature.density,
     ]
     return [figure for make in makers if (figure := make(material, times)) is not None]
 
 
 def loss(material: Material, times: Times = "auto") -> Figure | None:
     """Loss along the run, on every data set; None where it was not measured."""
-    return _along(
+    return along(
         material,
         "loss",
         times,
@@ -58,7 +59,7 @@ def loss(material: Material, times: Times = "auto") -> Figure | None:
 
 def error(material: Material, times: Times = "auto") -> Figure | None:
     """Share of wrong labels along the run; None where it was not measured."""
-    return _along(
+    return along(
         material,
         "error",
         times,
@@ -73,7 +74,7 @@ def error(material: Material, times: Times = "auto") -> Figure | None:
 
 def gradient_norm(material: Material, times: Times = "auto") -> Figure | None:
     """Norm of the full-data gradient along the run; None where it was not measured."""
-    return _along(
+    return along(
         material,
         "gradient_norm",
         times,
@@ -88,7 +89,7 @@ def gradient_norm(material: Material, times: Times = "auto") -> Figure | None:
 
 def distance(material: Material, times: Times = "auto") -> Figure | None:
     """Distance from the start along the run; None where it was not measured."""
-    return _along(
+    return along(
         material,
         "distance",
         times,
@@ -103,7 +104,7 @@ def distance(material: Material, times: Times = "auto") -> Figure | None:
 
 def parameter_norm(material: Material, times: Times = "auto") -> Figure | None:
     """Norm of the parameters along the run; None where it was not measured."""
-    return _along(
+    return along(
         material,
         "parameter_norm",
         times,
@@ -117,7 +118,7 @@ def parameter_norm(material: Material, times: Times = "auto") -> Figure | None:
 
 def step_cosine(material: Material, times: Times = "auto") -> Figure | None:
     """Cosine between successive displacements; None where it was not measured."""
-    return _along(
+    return along(
         material,
         "step_cosine",
         times,
@@ -139,9 +140,9 @@ def training_curve(material: Material, times: Times = "auto") -> Figure | None:
     epochs, values = material.curves["loss"]
     at, middle, low, high = windows(epochs, values, _WINDOWS)
     faint = len(epochs) > 2 * len(at)
-    series = [Series("median of nearby steps" if faint else "batch loss", at, middle, "line", _TRAIN)]
+    series = [Series("median of nearby steps" if faint else "batch loss", at, middle, "line", TRAIN)]
     if faint:
-        series[0] = Series("median, and middle half", at, middle, "line", _TRAIN, low, high)
+        series[0] = Series("median, and middle half", at, middle, "line", TRAIN, low, high)
     return Figure(
         "training-curve",
         "Loss of the batches",
@@ -149,8 +150,8 @@ def training_curve(material: Material, times: Times = "auto") -> Figure | None:
         "steps, with the band that holds the middle half of them.",
         "It is measured on other samples at every step, with dropout and augmentation on where there are any, and at "
         "weights that moved in between: it need not agree with the loss above.",
-        _time_axis("linear", np.asarray(at)),
-        _value_axis("batch loss", series, "log"),
+        time_axis("linear", np.asarray(at)),
+        value_axis("batch loss", series, "log"),
         tuple(series),
     )
 
@@ -167,9 +168,9 @@ def learning_rate(material: Material, times: Times = "auto") -> Figure | None:
         "Learning rate",
         "The learning rate of each step. Kinks in the curves above that stand at its drops are its doing.",
         "With momentum or Adam the length of a step is not the learning rate times the gradient.",
-        _time_axis("linear", epochs),
+        time_axis("linear", epochs),
         Axis("learning rate"),
-        (Series("learning rate", epochs, values, "line", _OTHER),),
+        (Series("learning rate", epochs, values, "line", OTHER),),
     )
 
 
@@ -192,58 +193,3 @@ def windows(x: Numbers, y: Numbers, count: int) -> tuple[Numbers, Numbers, Numbe
         rows.append((x[part].mean(), middle, low, high))
     columns = np.asarray(rows, dtype=np.float64).reshape(-1, 4).T
     return columns[0], columns[1], columns[2], columns[3]
-
-
-def _along(
-    material: Material,
-    name: str,
-    times: Times,
-    *,
-    title: str,
-    label: str,
-    caption: str,
-    fools: str,
-    percent: bool = False,
-    limits: tuple[float, float] | None = None,
-    reference: float | None = None,
-) -> Figure | None:
-    """A figure of one measured quantity, one line for each data set."""
-    measured = material.measured.get(name)
-    if measured is None or not np.isfinite(measured.values).any():
-        return None
-    series = _lines(measured, label)
-    y = Axis(label, limits=limits, percent=percent) if limits or percent else _value_axis(label, series, "auto")
-    return Figure(
-        name.replace("_", "-"), title, caption, fools, _time_axis(times, measured.epochs), y, series, reference
-    )
-
-
-def _lines(measured: Measured, label: str) -> tuple[Series, ...]:
-    colours = {"train": _TRAIN, "test": _TEST, "": _TRAIN}
-    return tuple(
-        Series(name or label, measured.epochs, np.where(np.isfinite(row), row, np.nan), "marked",
-               colours.get(name, _OTHER + i))
-        for i, (name, row) in enumerate(zip(measured.sets, measured.values, strict=True))
-    )  # fmt: skip
-
-
-def _time_axis(times: Times, epochs: Numbers) -> Axis:
-    """Time in epochs; on a log axis the start stands half a first step to the left of the first time after it."""
-    later = epochs[epochs > 0]
-    if not len(later) or times == "linear":
-        return Axis("epoch")
-    if times == "auto" and np.median(epochs) > _EARLY * epochs.max():
-        return Axis("epoch")
-    if (epochs == 0).any():
-        return Axis("epoch (log scale, epoch 0 at the left)", "log", zero_at=float(later.min()) / 2)
-    return Axis("epoch (log scale)", "log")
-
-
-def _value_axis(label: str, series: tuple[Series, ...] | list[Series], scale: Literal["auto", "log"]) -> Axis:
-    """A log axis where all values are above zero and they span more than a factor of ten."""
-    span = extent(series, "y")
-    every = np.concatenate([one.y for one in series])
-    positive = span is not None and not bool((every <= 0).any())
-    if span is not None and positive and (scale == "log" or span[1] > 10 * span[0]):
-        return Axis(f"{label} (log scale)", "log")
-    return Axis(label)

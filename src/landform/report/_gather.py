@@ -14,7 +14,7 @@ import landform
 from landform.atlas import Atlas, Labelled
 from landform.errors import BadInput
 from landform.recording import Trajectory
-from landform.report._material import Material, Measured
+from landform.report._material import Material, Measured, Spread
 
 
 def gather(source: Atlas | Trajectory | str | Path) -> Material:
@@ -24,8 +24,8 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
         source: the run's folder, its trajectory, or its atlas.
 
     Returns:
-        The material of the page; quantities with dimensions beside data set and time have no figure yet, and are
-        named in the notes.
+        The material of the page; quantities with more than one dimension beside data set and time have no figure, and
+        are named in the notes.
 
     Raises:
         BadInput: when there is no run there.
@@ -37,14 +37,17 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
     atlas = source if isinstance(source, Atlas) else Atlas(_folder(source))
     trajectory = source if isinstance(source, Trajectory) else Trajectory(atlas.folder)
     measured: dict[str, Measured] = {}
+    spread: dict[str, Spread] = {}
     notes = list(atlas.notes)
     for name in atlas.names():
         labelled = atlas[name]
         if set(labelled.dims) <= {"set", "time"}:
             measured[name] = as_rows(labelled)
+        elif len(set(labelled.dims) - {"set", "time"}) == 1 and not labelled.lengths:
+            spread[name] = as_spread(labelled)
         else:
             notes.append(f"{name} ({', '.join(labelled.dims)}) has no figure on this page: read it from the atlas.")
-    if not measured:
+    if not measured and not spread:
         notes.append("Nothing has been measured along this run yet: landform survey does so.")
     notes += gaps(measured)
     known = " ".join(notes)
@@ -54,6 +57,7 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
     return Material(
         name=trajectory.folder.resolve().name,
         measured=measured,
+        spread=spread,
         curves=_curves(trajectory),
         settings=_settings(trajectory),
         records=len(trajectory),
@@ -76,6 +80,24 @@ def as_rows(labelled: Labelled) -> Measured:
     values = np.asarray(labelled.values, dtype=np.float64).reshape(-1, len(epochs))
     sets = np.atleast_1d(labelled.coords.get("set", np.array("")))
     return Measured(epochs, values, tuple(str(name) for name in sets))
+
+
+def as_spread(labelled: Labelled) -> Spread:
+    """Put a quantity of several numbers at each time as one row for each time, of the first data set.
+
+    Args:
+        labelled: a quantity over ``time`` and one more dimension, perhaps over ``set`` too.
+
+    Returns:
+        The same numbers.
+    """
+    epochs = np.asarray(labelled.coords["time"], dtype=np.float64)
+    more = next(dim for dim in labelled.dims if dim not in ("set", "time"))
+    values = np.asarray(labelled.values, dtype=np.float64)
+    values = values.reshape(-1, len(epochs), labelled.shape[labelled.dims.index(more)])[0]
+    labels = labelled.coords.get(more, np.arange(values.shape[1]))
+    names = tuple(f"{label:g}" if isinstance(label, float) else str(label) for label in labels.tolist())
+    return Spread(epochs, values, names, str(np.atleast_1d(labelled.coords.get("set", np.array("")))[0]))
 
 
 def gaps(measured: Mapping[str, Measured]) -> list[str]:

@@ -42,12 +42,30 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A quantity of several numbers at each time, such as eigenvalues by rank, on one data set.
+
+    Attributes:
+        epochs: when it was measured, ``[n]``.
+        values: one row for each time, ``[n, m]``.
+        labels: what the numbers of a row are called, ``[m]``.
+        set: the data set.
+    """
+
+    epochs: Numbers
+    values: Numbers
+    labels: tuple[str, ...]
+    set: str = ""
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything that a page says about one run.
 
     Attributes:
         name: of the run.
         measured: quantities along the run, by name.
+        spread: quantities of several numbers at each time, by name; on the first data set.
         curves: what the training loop itself kept, by name: epochs ``[n]`` and values ``[n]``.
         settings: what was trained and how, in groups of names and values.
         records: how many times were recorded.
@@ -58,6 +76,7 @@ class Material:
 
     name: str
     measured: Mapping[str, Measured] = field(default_factory=dict)
+    spread: Mapping[str, Spread] = field(default_factory=dict)
     curves: Mapping[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: int = 0

@@ -64,7 +64,10 @@ def draw(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
             axes.axhline(figure.reference, color=INK["faint"], linewidth=1, zorder=1)
         axes.set_title(figure.title)
         if len(figure.series) > 1 or figure.series[0].low is not None:
-            axes.legend(loc="best")
+            if len(figure.series) > 3:  # beside the drawing, so that it hides nothing
+                canvas.legend(loc="outside right upper")
+            else:
+                axes.legend(loc="best")
         file = io.BytesIO()
         # No date in the file: the same figure gives the same bytes.
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)

@@ -15,8 +15,9 @@ from landform.errors import BadInput, try_import
 from landform.recording import Trajectory
 from landform.report._facts import facts, number
 from landform.report._figure import Figure
-from landform.report._figures import Times, figures
+from landform.report._figures import figures
 from landform.report._gather import gather
+from landform.report._lines import Times
 from landform.report._material import Material
 from landform.report._matplotlib import draw
 from landform.report._plotly import describe
