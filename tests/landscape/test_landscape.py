@@ -187,6 +187,14 @@ def test_the_fingerprint_depends_on_what_a_point_leaves_out() -> None:
     assert made(0, batch_size=4).fingerprint() != made(0).fingerprint()
 
 
+def test_gradients_do_not_depend_on_what_the_caller_records() -> None:
+    _, landscape, points, *_ = make("mlp, decay")
+    expected = landscape.gradient(points)
+    with torch.no_grad():
+        assert torch.equal(landscape.gradient(points), expected)
+    assert not landscape.gradient(points.requires_grad_()).requires_grad
+
+
 def test_a_model_of_mixed_types_is_measured_in_the_widest() -> None:
     model = nn.Sequential(nn.Linear(6, 4).bfloat16(), nn.Linear(4, 3))
     assert Landscape(model, GOOD, device="cpu").dtype == torch.float32
@@ -422,6 +430,7 @@ MISUSE = {
     "batch size": (lambda: Landscape(mlp(), GOOD, batch_size=0), "at least 1"),
     "point": (lambda: Landscape(mlp(), GOOD).loss(torch.zeros(3)), "got a tensor of shape"),
     "subset": (lambda: Landscape(mlp(), GOOD).subset(torch.tensor([9])), "outside the 8"),
+    "no points": (lambda: Landscape(mlp(), GOOD).loss(torch.zeros(0, 83)), "set of points is empty"),
     "subset of none": (lambda: Landscape(mlp(), GOOD).subset(0), "at least one index"),
     "subset by mask": (lambda: Landscape(mlp(), GOOD).subset(torch.tensor([True] * 5)), "outside the 8"),
     "subset of loader": (lambda: Landscape(mlp(), [GOOD]).subset(3), "data in memory"),

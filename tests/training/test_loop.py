@@ -198,6 +198,12 @@ def test_a_model_of_mixed_types_is_trained_in_the_widest() -> None:
     assert train(model, data(), Recipe(epochs=1), device="cpu").point.dtype == torch.float32
 
 
+def test_training_inside_no_grad() -> None:
+    expected = train(mlp(), data(), Recipe(epochs=1), device="cpu")
+    with torch.no_grad():
+        assert torch.equal(train(mlp(), data(), Recipe(epochs=1), device="cpu").point, expected.point)
+
+
 def test_dropout_is_on() -> None:
     dry, wet = (train(mlp(dropout=p), data(), Recipe(epochs=1, batch_size=16), device="cpu") for p in (0.0, 0.5))
     assert not torch.allclose(dry.losses, wet.losses)

@@ -271,14 +271,15 @@ class Landscape:
         for block, own in self._blocks(points, buffers):
             leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(block).items()}
             total, samples = torch.zeros_like(block), 0
-            for outputs, targets in self._passes(block, own, leaves):
-                value = self._losses(outputs, targets)
-                grads = torch.autograd.grad(
-                    value.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
-                )
-                size = _samples_in(targets)
-                total += size * self.layout.join(dict(zip(leaves, grads, strict=True)))
-                samples += size
+            with torch.enable_grad():
+                for outputs, targets in self._passes(block, own, leaves):
+                    value = self._losses(outputs, targets)
+                    grads = torch.autograd.grad(
+                        value.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
+                    )
+                    size = _samples_in(targets)
+                    total += size * self.layout.join(dict(zip(leaves, grads, strict=True)))
+                    samples += size
             found.append(total / samples + self.weight_decay * block)
         whole = torch.cat([g if g.dim() == 2 else g.unsqueeze(0) for g in found])
         return whole[0] if points.dim() == 1 else whole
@@ -353,7 +354,9 @@ class Landscape:
     def _blocks(self, points: Tensor, buffers: Buffers | None) -> Iterator[tuple[Tensor, Buffers]]:
         """Cut points into what is evaluated together, each with its buffers."""
         self.layout.check(points)
-        points = points.to(self.device, self.dtype)
+        if not len(points):
+            raise BadInput("The set of points is empty: give at least one.")
+        points = points.detach().to(self.device, self.dtype)
         if buffers is not None:
             check_buffers(buffers, self._function.buffers, points)
             buffers = {k: b.to(self.device, self.dtype if b.is_floating_point() else None) for k, b in buffers.items()}

@@ -145,7 +145,7 @@ def follow(
     runs = len(starts)
     groups = [range(runs)] if choice.stack else [range(k, k + 1) for k in range(runs)]
     found: list[End] = []
-    with _own_generators(task.batches.inputs.device):
+    with _own_generators(task.batches.inputs.device), torch.enable_grad():
         for i, group in enumerate(groups):
             members = [starts[k] for k in group]
             told = _told(progress, [task.until - start.step for start in starts], group)
