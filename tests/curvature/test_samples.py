@@ -90,6 +90,10 @@ def made(name: str, loss: str = "cross-entropy", samples: int = 21) -> tuple[Lan
     return Landscape(net, (x, y), loss=loss, batch_size=8, batchnorm=norm, device="cpu"), x, y, net
 
 
+def output_hessian(landscape: Landscape, logits: Tensor, label: Tensor) -> Tensor:
+    return torch.autograd.functional.hessian(lambda z: landscape._loss(z[None], label[None]), logits)
+
+
 def plain(landscape: Landscape, x: Tensor, y: Tensor, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     """Jacobian ``[N, C, P]``, Hessians over outputs ``[N, C, C]``, Hessian ``[P, P]``, the long way."""
 
@@ -98,12 +102,7 @@ def plain(landscape: Landscape, x: Tensor, y: Tensor, net: nn.Module) -> tuple[T
 
     point = landscape.here
     logits = outputs(point).detach()
-    inner = torch.stack(
-        [
-            torch.autograd.functional.hessian(lambda z: landscape._loss(z[None], y[i : i + 1]), logits[i])
-            for i in range(len(x))
-        ]
-    )
+    inner = torch.stack([output_hessian(landscape, z, t) for z, t in zip(logits, y, strict=True)])
     whole = torch.autograd.functional.hessian(lambda p: landscape._loss(outputs(p), y), point)
     return jacrev(outputs)(point), inner, whole
 
