@@ -133,14 +133,16 @@ def test_exact_traces(name: str, loss: str) -> None:
         assert exact_trace(landscape, landscape.here, of="hessian").value == found.value
 
 
-def test_weight_decay_counts_in_the_hessian() -> None:
+def test_weight_decay_counts() -> None:
     landscape, *_ = made("relu")
     decayed = Landscape(
         landscape._model, (landscape._data.inputs, landscape._data.targets), weight_decay=0.1, device="cpu"
     )
-    plain_ = exact_trace(landscape, landscape.here, of="hessian").value
-    found = exact_trace(decayed, decayed.here, of="hessian").value
-    assert found == pytest.approx(plain_ + 0.1 * landscape.layout.size)
+    for of in ("hessian", "gauss-newton"):
+        without = exact_trace(landscape, landscape.here, of=of).value
+        found = exact_trace(decayed, decayed.here, of=of).value
+        assert found == pytest.approx(without + 0.1 * landscape.layout.size)
+    assert found == pytest.approx(float(decayed.gauss_newton(decayed.here).dense().trace()))
 
 
 def single(landscape: Landscape) -> Tensor:

@@ -25,7 +25,7 @@ class ExactTrace:
     """A trace without random vectors.
 
     Attributes:
-        value: the trace, declared weight decay included for the Hessian.
+        value: the trace, declared weight decay included, as in the landscape's operators.
         layers: trace of each parameter's diagonal block, by name; they sum to the trace.
         of: whose trace it is.
         backward_passes: full-data backward passes that it took.
@@ -80,8 +80,7 @@ def exact_trace(
         passes = max(passes, k + 1)
         for name, gradient in gradients.items():
             totals[name] += float((signs[0][k].double().cpu() * gradient.squares().cpu().double()).sum())
-    decay = landscape.weight_decay if of == "hessian" else 0.0
-    layers = {s.name: totals[s.name] / samples + decay * s.size for s in landscape.layout.slots}
+    layers = {s.name: totals[s.name] / samples + landscape.weight_decay * s.size for s in landscape.layout.slots}
     return ExactTrace(sum(layers.values()), layers, of, passes, samples)
 
 
