@@ -86,7 +86,7 @@ def norm(vector: Tensor) -> float:
     Returns:
         The length.
     """
-    return float(wide(vector).norm())
+    return float(torch.linalg.vector_norm(vector, dtype=None if vector.device.type == "mps" else torch.float64))
 
 
 def dot(a: Tensor, b: Tensor) -> float:

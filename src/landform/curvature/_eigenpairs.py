@@ -121,9 +121,10 @@ def eigenpairs(
             products and also makes the vectors good to residual / gap.
         start: where to begin: ``[P]``, or the eigenvectors found at a neighbouring point, ``[P, j]``, of which the sum
             is taken.
-        block: vectors to begin with, random but for the start; the basis then grows along the worst pair. From one vector, a Krylov space holds one
-            vector of each eigenspace: of an eigenvalue that comes twice (or of two that differ by less than the
-            tolerance) it shows one copy. With ``block=m`` up to m copies are found, for a few more products.
+        block: vectors to begin with, random but for the start; the basis then grows along the worst pair. From one
+            vector, a Krylov space holds one vector of each eigenspace: of an eigenvalue that comes twice (or of two
+            that differ by less than the tolerance) it shows one copy. With ``block=m`` up to m copies are found, for a
+            few more products.
         max_products: give up after so many; by default 10 times the size, at most 2,000.
         max_basis: most vectors held at once; beyond it the basis is restarted from its best Ritz vectors. By default
             what fits into 2 GiB.
