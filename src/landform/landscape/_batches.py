@@ -157,5 +157,13 @@ def digest(tensors: Iterable[Tensor]) -> str:
     return sponge.hexdigest()
 
 
+def digest_of(data: Tensors | Stream, size: int) -> str:
+    """Name the content of a whole data set."""
+    if isinstance(data, Tensors):
+        return digest([data.inputs, data.targets])
+    leaves = (leaf for batch in data.batches(size) for leaf in pytree.tree_leaves(batch))
+    return digest(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+
 def _move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.to(device, dtype if tensor.is_floating_point() else None)

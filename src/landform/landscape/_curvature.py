@@ -21,6 +21,7 @@ def hessian(
     """The Hessian of the mean loss, weight decay included, as an exact operator over the full data.
 
     Args:
+        self: the landscape.
         point: where, ``[P]``.
         memory: bytes that gradient graphs kept between products may take; the batches beyond are gone through anew.
         check: whether to try that products are symmetric, by two of them.
@@ -38,6 +39,7 @@ def gauss_newton(
     """The Gauss-Newton matrix J' H_L J of the mean loss, weight decay included, for a loss convex in the outputs.
 
     Args:
+        self: the landscape.
         point: where, ``[P]``.
         memory: bytes that graphs kept between products may take.
         check: whether to try that products are symmetric and positive, by two of them.
@@ -64,6 +66,7 @@ def fisher(
     """The Fisher information of the model's distribution, without weight decay.
 
     Args:
+        self: the landscape.
         point: where, ``[P]``.
         kind: ``"true"`` (exact), ``"empirical"`` (with the data's targets) or ``"sampled"`` (with targets drawn from
             the model; it also gives standard errors).
@@ -87,6 +90,7 @@ def functional_hessian(
     """The Hessian less Gauss-Newton: what comes from the curvature of the model itself.
 
     Args:
+        self: the landscape.
         point: where, ``[P]``.
         memory: bytes that graphs kept between products may take.
         check: whether to try that products are symmetric.
@@ -104,6 +108,7 @@ def jacobian(
     """The Jacobian of all outputs, flattened, by the parameters.
 
     Args:
+        self: the landscape.
         point: where, ``[P]``.
         root: the square root S of the Gauss-Newton matrix of cross-entropy in its place: ``G = S.T S``.
         memory: bytes that graphs kept between products may take.

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils import _pytree as pytree
 
 from landform.errors import BadInput
 from landform.landscape import _curvature
-from landform.landscape._batches import Stream, Tensors, batches_of, digest
+from landform.landscape._batches import Stream, Tensors, batches_of, digest, digest_of
+from landform.landscape._batchnorm import BatchNorm, batchnorm_setting, estimating
 from landform.landscape._checks import (
     check_buffers,
     check_labels,
@@ -29,11 +29,10 @@ from landform.landscape._checks import (
     first_line,
 )
 from landform.landscape._losses import Loss, loss_function, wrong
+from landform.landscape._terms import Forward, errors, front, pairwise, samples_in
 from landform.layout import Layout
-from landform.stacked import Choice, Cost, Function, Stacked, Unstackable, choose, count
+from landform.stacked import Choice, Cost, Function, Stacked, choose, count, refusal
 
-BatchNorm: TypeAlias = Literal["recompute", "keep", "batch", "none"]
-Forward: TypeAlias = Callable[[nn.Module, Any], tuple[Any, Any]]
 Buffers: TypeAlias = Mapping[str, Tensor]
 
 # Numbers that a block of points may hold in one operation: they should stay in a core's cache.
@@ -114,13 +113,13 @@ class Landscape:
             raise BadInput("The MPS device has no float64: give device='cpu' or dtype=torch.float32.")
         self._function = Function(model, self.layout, device=self.device, dtype=self.dtype)
         self._norms = [m for m in self._function.net.modules() if isinstance(m, _BatchNorm)]
-        self.batchnorm: BatchNorm = _batchnorm_setting(batchnorm, self._norms)
+        self.batchnorm: BatchNorm = batchnorm_setting(batchnorm, self._norms)
         if self.batchnorm == "batch":
             for norm in self._norms:
                 norm.train()
                 norm.track_running_stats = False
         self._loss_name, self._loss = loss_function(loss)
-        self._forward: Forward = forward or _pairwise
+        self._forward: Forward = forward or pairwise
         self._batch_size = batch_size
         self.weight_decay = float(weight_decay)
         self._data = batches_of(data).to(self.device, self.dtype)
@@ -186,9 +185,9 @@ class Landscape:
         settings = [self._loss_name, getattr(self._forward, "__qualname__", ""), self.batchnorm, self.weight_decay]
         structure = re.sub(" at 0x[0-9a-f]+", "", str(self._function.net))  # where a function lies says nothing
         described = json.dumps([settings, str(self.dtype), self.layout.to_json(), structure])
-        parts = [described, self._state_digest(), _digest_of(self._data, self._batch_size)]
+        parts = [described, self._state_digest(), digest_of(self._data, self._batch_size)]
         if self.batchnorm == "recompute" and self._calibration is not self._data:
-            parts.append(_digest_of(self._calibration, self._batch_size))
+            parts.append(digest_of(self._calibration, self._batch_size))
         return hashlib.blake2b("|".join(parts).encode(), digest_size=10).hexdigest()
 
     def _state_digest(self) -> str:
@@ -222,7 +221,7 @@ class Landscape:
         Returns:
             A float64 scalar, or ``[n]``, on the CPU.
         """
-        return self._means(points, buffers, (_errors,))[0]
+        return self._means(points, buffers, (errors,))[0]
 
     def read(self, points: Tensor, *, buffers: Buffers | None = None) -> Reading:
         """Loss and error from the same forward passes.
@@ -236,7 +235,7 @@ class Landscape:
         """
         if not self.has_labels:
             return Reading(self.loss(points, buffers=buffers), None)
-        loss, error = self._means(points, buffers, (self._losses, _errors))
+        loss, error = self._means(points, buffers, (self._losses, errors))
         return Reading(loss, error)
 
     def outputs(self, points: Tensor, *, buffers: Buffers | None = None) -> Tensor:
@@ -252,7 +251,7 @@ class Landscape:
         parts: list[list[Tensor]] = []
         for block, own in self._blocks(points, buffers):
             with torch.no_grad():
-                parts.append([_front(outputs, block) for outputs, _ in self._passes(block, own)])
+                parts.append([front(outputs, block) for outputs, _ in self._passes(block, own)])
         whole = torch.cat([torch.cat(batches, dim=1) for batches in parts])
         return whole[0] if points.dim() == 1 else whole
 
@@ -277,7 +276,7 @@ class Landscape:
                     grads = torch.autograd.grad(
                         value.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
                     )
-                    size = _samples_in(targets)
+                    size = samples_in(targets)
                     total += size * self.layout.join(dict(zip(leaves, grads, strict=True)))
                     samples += size
             found.append(total / samples + self.weight_decay * block)
@@ -316,21 +315,10 @@ class Landscape:
             return {name: torch.cat([buffers[name] for buffers in blocks]) for name in shared}
         views = self.layout.views(points)
         run = self._function if points.dim() == 1 else self._function.many
-        before = [(m.training, m.momentum, m.track_running_stats) for m in self._norms]
-        seen = 0
-        try:
-            for norm in self._norms:
-                norm.train()
-                norm.track_running_stats = True
-            with torch.no_grad():
-                for batch in self._calibration.batches(self._batch_size):
-                    seen += _samples_in(batch)
-                    for norm in self._norms:
-                        norm.momentum = _samples_in(batch) / seen
-                    run(views, own, partial(self._on_batch, batch))
-        finally:
-            for norm, (training, momentum, track) in zip(self._norms, before, strict=True):
-                norm.training, norm.momentum, norm.track_running_stats = training, momentum, track
+        with estimating(self._norms) as about_to_see, torch.no_grad():
+            for batch in self._calibration.batches(self._batch_size):
+                about_to_see(samples_in(batch))
+                run(views, own, partial(self._on_batch, batch))
         return own
 
     hessian = _curvature.hessian
@@ -417,7 +405,7 @@ class Landscape:
                     values.append(
                         torch.stack([m(outputs, targets).reshape(-1).to("cpu", torch.float64) for m in measures])
                     )
-                    sizes.append(_samples_in(targets))
+                    sizes.append(samples_in(targets))
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
             mean = torch.einsum("b,bmn->mn", weights, torch.stack(values))
             if self._losses in measures and self.weight_decay:
@@ -431,7 +419,7 @@ class Landscape:
     def _cost(self) -> Cost:
         batch = next(iter(self._data.batches(8)))
         views = self.layout.views(self.here)
-        return count(lambda: self._function(views, {}, lambda net: self._forward(net, batch)), _samples_in(batch))
+        return count(lambda: self._function(views, {}, lambda net: self._forward(net, batch)), samples_in(batch))
 
     @cached_property
     def _statistics(self) -> frozenset[str]:
@@ -449,16 +437,7 @@ class Landscape:
         """Why many points cannot run as one program, or None if they can."""
         batch = next(iter(self._data.batches(2)))
         views = self.layout.views(self.here.expand(2, -1).contiguous())
-        try:
-            with torch.no_grad():
-                outputs, targets = self._function.many(views, {}, lambda net: self._forward(net, batch))
-                value = self._loss(outputs, targets)
-            ok = isinstance(outputs, Stacked) and isinstance(value, Stacked) and value.dim() == 0
-        except Unstackable as why:
-            return str(why).rstrip(".")
-        except (RuntimeError, TypeError, AttributeError, ValueError) as why:
-            return f"its code does not take many models at once ({type(why).__name__})"
-        return None if ok else "its outputs are not one tensor"
+        return refusal(lambda: self._loss(*self._function.many(views, {}, partial(self._on_batch, batch))))
 
     def _choice(self, data: Tensors | Stream) -> Choice:
         samples = min(self._batch_size, _TILE, len(data) if isinstance(data, Tensors) else _TILE)
@@ -500,10 +479,10 @@ class Landscape:
             ) from why
         check_repeatable(outputs, again)
         if self._loss_name == "cross-entropy":
-            plain = isinstance(self._data, Tensors) and self._forward is _pairwise
+            plain = isinstance(self._data, Tensors) and self._forward is pairwise
             check_labels(outputs, self._data.targets if plain else targets)  # type: ignore[union-attr]
         check_loss(self._loss_name, self._loss, outputs, targets)
-        _samples_in(targets)
+        samples_in(targets)
 
     def __repr__(self) -> str:
         samples = f"{len(self._data)} samples" if isinstance(self._data, Tensors) else "a stream of batches"
@@ -513,61 +492,3 @@ class Landscape:
             f"{self._loss_name} on {samples}, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}, batchnorm: {self.batchnorm})"
         )
-
-
-def _pairwise(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """The usual forward: a batch is (inputs, targets)."""
-    try:
-        inputs, targets = batch
-    except (TypeError, ValueError):
-        raise BadInput(
-            f"A batch is a {type(batch).__name__}, not a pair (inputs, targets): give forward=, a function of (model, "
-            "batch) that returns (outputs, targets)."
-        ) from None
-    return model(inputs), targets
-
-
-def _batchnorm_setting(asked: BatchNorm | None, norms: list[_BatchNorm]) -> BatchNorm:
-    if asked not in (None, "recompute", "keep", "batch", "none"):
-        raise BadInput(f"batchnorm is {asked!r}: give 'recompute', 'keep' or 'batch'.")
-    if not norms:
-        return "none"
-    if asked == "none":
-        raise BadInput("The model has BatchNorm layers: give batchnorm='recompute', 'keep' or 'batch'.")
-    return asked or "recompute"
-
-
-def _errors(outputs: Any, targets: Any) -> Tensor:
-    """Share of wrong labels in a batch: a scalar, or one for each of n models."""
-    missed, counted = wrong(outputs, targets)
-    missed = missed if missed.device.type == "mps" else missed.double()  # a count over a count, exact
-    return missed.flatten(1).sum(1) / counted if isinstance(outputs, Stacked) else missed.sum() / counted
-
-
-def _front(outputs: Any, block: Tensor) -> Tensor:
-    """Outputs with the points in front, ``[k, B, ...]``."""
-    if isinstance(outputs, Stacked):
-        return outputs.raw
-    if not isinstance(outputs, Tensor):
-        raise BadInput(f"The model puts out a {type(outputs).__name__}: give a forward= that returns one tensor.")
-    if block.dim() == 1:
-        return outputs.unsqueeze(0)
-    return outputs.expand(len(block), *outputs.shape)
-
-
-def _samples_in(batch: Any) -> int:
-    """How many samples a batch, or its targets, hold: the length of the first tensor."""
-    for leaf in pytree.tree_leaves(batch):
-        if isinstance(leaf, Tensor) and leaf.dim():
-            return len(leaf)
-    raise BadInput(
-        f"There is no tensor with a row for each sample in a {type(batch).__name__}: batches, and the targets that "
-        "forward= returns, are tensors or tuples, lists and dicts of them."
-    )
-
-
-def _digest_of(data: Tensors | Stream, size: int) -> str:
-    if isinstance(data, Tensors):
-        return digest([data.inputs, data.targets])
-    leaves = (leaf for batch in data.batches(size) for leaf in pytree.tree_leaves(batch))
-    return digest(leaf for leaf in leaves if isinstance(leaf, Tensor))

@@ -216,6 +216,7 @@ class Trajectory:
     def __repr__(self) -> str:
         about = self.run["settings"]
         model = about.get("recorder", about).get("model", "a model")
+        model = model.get("class", "a model") if isinstance(model, dict) else model
         span = f"steps {self.steps[0]} to {self.steps[-1]} (epoch {self.epochs[-1]:.4g})" if self.steps else "no steps"
         bad = f", {len(self.damaged)} damaged" if self.damaged else ""
         return (

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from landform.stacked._tensor import Stacked, Unstackable
+
 # Floating-point operations of one forward pass of one model over one batch, above which a loop over the models is at
 # least as quick as the stack. Measured on CPU, one thread: dense stacks 0.2 of the loop's time at 0.3 million, 0.8 at
 # 70 million; convolutions 0.4 at 2 million, 0.8 at 15 million, 1.1 at 18 million, 1.5 at 60 million. On a GPU a small
@@ -93,6 +95,25 @@ def choose(cost: Cost, samples: int, device: torch.device, *, models: int = 1000
     if models < (CONV_LEAST if conv else DENSE_LEAST):
         return Choice(False, f"{models} models are too few to gain")
     return Choice(True, f"small operations ({(dense + conv) / 1e6:.2g} MFLOP a batch) run quicker together")
+
+
+def refusal(run: Callable[[], Any]) -> str | None:
+    """Tell why something cannot run for many models at once, by running it.
+
+    Args:
+        run: runs a stack and returns its loss.
+
+    Returns:
+        The reason, as a clause; None if it can.
+    """
+    try:
+        with torch.no_grad():
+            value = run()
+    except Unstackable as why:
+        return str(why).rstrip(".")
+    except (RuntimeError, TypeError, AttributeError, ValueError) as why:
+        return f"its code does not take many models at once ({type(why).__name__})"
+    return None if isinstance(value, Stacked) and value.dim() == 0 else "its loss is not one number for each model"
 
 
 class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]

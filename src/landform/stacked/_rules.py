@@ -108,17 +108,6 @@ def _attention(func: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs
     return Stacked(y.view(n, -1, *y.shape[1:]) if query.dim() == 4 else y)
 
 
-@rule_for(F.embedding)
-def _embedding(func: Any, index: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Look up in one table of n times as many rows."""
-    if not isinstance(weight, Stacked) or args or any(kwargs.values()):
-        return NotImplemented
-    n, rows, width = weight.raw.shape
-    first = torch.arange(n, device=weight.device) * rows
-    at = _per_model(index, n) + first.view(n, *(1,) * index.dim())
-    return Stacked(F.embedding(at, weight.raw.reshape(n * rows, width)))
-
-
 # ---------------------------------------------------------------------------------------------- images
 
 

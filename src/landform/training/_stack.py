@@ -15,7 +15,7 @@ from landform.data import Dataset, Split
 from landform.errors import BadInput
 from landform.landscape import Loss, check_finite, check_labels, check_loss, find_device, first_line, loss_function
 from landform.layout import Layout
-from landform.stacked import Choice, Function, Stacked, Unstackable, choose, count, stack
+from landform.stacked import Choice, Function, Unstackable, choose, count, refusal, stack
 from landform.training._batches import Batches
 from landform.training._books import Books
 from landform.training._gradients import Plain, smoothed
@@ -214,23 +214,13 @@ def _decide(how: str, task: Task, starts: Sequence[Start]) -> Choice:
         choice = choose(cost, batches.recipes[0].batch_size, inputs.device, models=runs, size=function.layout.size)
     if not choice.stack:
         return choice
-    try:
-        two = function.layout.views(torch.stack([starts[0].point] * 2))
-        own = {name: torch.stack([buffer] * 2) for name, buffer in buffers.items()}
-        with torch.no_grad():
-            value = loss(function.many(two, own, lambda net: net(stack(torch.stack([inputs] * 2)))),
-                         stack(torch.stack([targets] * 2)))  # fmt: skip
-        if not isinstance(value, Stacked) or value.dim():
-            raise Unstackable("its loss is not one number for each model.")
-    except Unstackable as why:
-        if how == "stack":
-            raise
-        return Choice(False, str(why).rstrip("."))
-    except (RuntimeError, TypeError, AttributeError, ValueError) as why:
-        if how == "stack":
-            raise Unstackable(f"This model does not take many points at once: {why}") from why
-        return Choice(False, f"its code does not take many models at once ({type(why).__name__})")
-    return choice
+    two = function.layout.views(torch.stack([starts[0].point] * 2))
+    own = {name: torch.stack([buffer] * 2) for name, buffer in buffers.items()}
+    x, y = torch.stack([inputs] * 2), torch.stack([targets] * 2)
+    why = refusal(lambda: loss(function.many(two, own, lambda net: net(stack(x))), stack(y)))
+    if why is not None and how == "stack":
+        raise Unstackable(f"These models cannot be one stack: {why}.")
+    return choice if why is None else Choice(False, why)
 
 
 def _told(progress: Progress | None, steps: Sequence[int], group: range) -> Progress | None:
