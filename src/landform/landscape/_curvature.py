@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from landform import operators
+from landform.landscape._terms import samples_in
 from landform.operators import FisherKind, Ground, Operator, Sampler
 
 if TYPE_CHECKING:
@@ -132,5 +133,6 @@ def _ground(landscape: Landscape, point: Tensor, buffers: Buffers | None) -> Gro
         landscape._loss,
         landscape._loss_name,
         landscape.weight_decay,
+        samples_in,
         coupled=landscape.batchnorm == "batch",
     )

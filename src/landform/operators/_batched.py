@@ -133,9 +133,8 @@ class Batched(Operator, Generic[G]):
             samples, count = self._samples_kept, len(self._kept)
             if self.batches is None or self.batches > count:
                 for graph, size in self._recorded(count):
-                    parts = [self._through([graph], column) for column in columns]
-                    totals = [[a.add_(b) for a, b in zip(*pair, strict=True)] for pair in zip(totals, parts, strict=True)
-                              ] if totals else [[p.clone() for p in part] for part in parts]  # fmt: skip
+                    parts = [list(self._through([graph], column)) for column in columns]
+                    totals = [_sum(*pair) for pair in zip(totals, parts, strict=True)] if totals else parts
                     samples, count = samples + size, count + 1
                     del graph, parts
             again = count - len(self._kept)
@@ -159,7 +158,7 @@ class Batched(Operator, Generic[G]):
                 if batch is None:
                     return
                 graph = self._record(*batch, number)
-            size = len(batch[1])
+            size = self._ground.samples(batch[1])
             del batch
             yield graph, size
             del graph
@@ -172,7 +171,7 @@ class Batched(Operator, Generic[G]):
             with Saved(self._leaves.values()) as saved, Flops() as recording:
                 outputs, targets = next(passes)
                 graph = self._record(outputs, targets, 0)
-            numbers = _numbers(outputs, targets)
+            numbers = self._numbers(outputs, targets)
         with Flops() as product:
             self._through([graph], {name: torch.ones_like(leaf) for name, leaf in self._leaves.items()})
         # A model without a matrix product has nothing to count: a product goes twice through what a gradient goes once.
@@ -190,13 +189,17 @@ class Batched(Operator, Generic[G]):
                 if batch is None:
                     self.batches = len(self._kept)
                     return
-                cost = per_output * _numbers(*batch)
+                cost = per_output * self._numbers(*batch)
                 if spent + cost > memory:
                     return
                 self._kept.append(self._record(*batch, len(self._kept)))
             spent += cost
-            self._samples_kept += len(batch[1])
+            self._samples_kept += self._ground.samples(batch[1])
             del batch
+
+    def _numbers(self, outputs: Any, targets: Any) -> int:
+        """What the size of a batch's graph goes with: the numbers put out, or the samples."""
+        return max(1, outputs.numel() if isinstance(outputs, Tensor) else self._ground.samples(targets))
 
     @contextmanager
     def _safe(self) -> Iterator[None]:
@@ -234,6 +237,5 @@ class _PartOf(Operator):
         return found
 
 
-def _numbers(outputs: Any, targets: Any) -> int:
-    """What the size of a batch's graph goes with: the numbers put out, or the samples."""
-    return max(1, outputs.numel() if isinstance(outputs, Tensor) else len(targets))
+def _sum(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
+    return [a + b for a, b in zip(first, second, strict=True)]

@@ -25,8 +25,9 @@ class Wanted:
     """
 
     def __init__(self) -> None:
-        """Want everything."""
+        """Want everything, by the kernels that are allowed now."""
         self.tangent = False
+        self._kernels = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
 
     @contextmanager
     def only_tangent(self) -> Iterator[None]:
@@ -40,6 +41,22 @@ class Wanted:
             yield
         finally:
             self.tangent = False
+
+    @contextmanager
+    def quick_kernels(self) -> Iterator[None]:
+        """Let convolutions have the kernels that recurrent layers must do without where second derivatives are taken.
+
+        Yields:
+            Nothing.
+        """
+        before = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+        torch._C._set_mkldnn_enabled(self._kernels[0])
+        torch._C._set_cudnn_enabled(self._kernels[1])
+        try:
+            yield
+        finally:
+            torch._C._set_mkldnn_enabled(before[0])
+            torch._C._set_cudnn_enabled(before[1])
 
 
 class _Setting(NamedTuple):
@@ -93,12 +110,12 @@ class LeanConvolutions(TorchFunctionMode):
         whole = [[n] * axes if isinstance(n, int) else list(n) for n in (stride, padding, dilation)]
         whole = [n * axes if len(n) == 1 else n for n in whole]
         setting = _Setting(whole[0], whole[1], whole[2], groups, self._wanted)
-        out: Tensor = _Convolution.apply(input, weight, setting)
+        out: Tensor = _Convolution.apply(input, weight, setting)  # type: ignore[no-untyped-call]
         return out if bias is None else out + bias.reshape(1, -1, *[1] * axes)
 
 
 def _forward(x: Tensor, w: Tensor, s: _Setting) -> Tensor:
-    with _fused():
+    with s.wanted.quick_kernels():
         return torch.convolution(x, w, None, s.stride, s.padding, s.dilation, False, [0], s.groups)
 
 
@@ -107,24 +124,11 @@ def _backward(g: Tensor, x: Tensor, w: Tensor, s: _Setting, mask: list[bool]) ->
     if not any(mask):
         return [None, None]
     zero = [0] * len(s.stride)
-    with _fused():
+    with s.wanted.quick_kernels():
         found = torch.ops.aten.convolution_backward(
             g, x, w, None, s.stride, s.padding, s.dilation, False, zero, s.groups, [*mask, False]
         )
     return [part if asked else None for part, asked in zip(found, mask, strict=False)]
-
-
-@contextmanager
-def _fused() -> Iterator[None]:
-    """Convolutions have their quick kernels also where recurrent layers and attention must do without."""
-    on, cudnn = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
-    torch._C._set_mkldnn_enabled(True)
-    torch._C._set_cudnn_enabled(True)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(on)
-        torch._C._set_cudnn_enabled(cudnn)
 
 
 class _Convolution(torch.autograd.Function):
@@ -138,7 +142,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         x, w = ctx.saved_tensors
         mask = list(ctx.needs_input_grad[:2])
-        return *_Gradients.apply(grads[0], x, w, ctx.setting, mask), None
+        return *_Gradients.apply(grads[0], x, w, ctx.setting, mask), None  # type: ignore[no-untyped-call]
 
 
 class _Gradients(torch.autograd.Function):

@@ -80,7 +80,7 @@ class SampledFisher(OuterGradients):
         super().__init__(ground, name=f"Fisher (sampled, {draws} draws)", **options)
 
     def _slopes(self, outputs: Tensor, targets: Any, number: int) -> Tensor:
-        generator = torch.Generator().manual_seed(hash((self.seed, number)) % 2**63)
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + number)
         drawn = [self._sampler(outputs.detach(), generator) for _ in range(self.draws)]
         if number == 0:
             _check_mean(self._ground, outputs, drawn[0])
@@ -179,9 +179,9 @@ def _labels(outputs: Tensor, generator: torch.Generator) -> Tensor:
 
 def _normal(outputs: Tensor, generator: torch.Generator) -> Tensor:
     """Targets z + noise whose negative log-density is the mean over K outputs of squares: variance K / 2."""
-    spread = (outputs[0].numel() / 2) ** 0.5
+    spread = float(outputs[0].numel() / 2) ** 0.5
     noise = torch.randn(outputs.shape, generator=generator, dtype=torch.float64)
-    return outputs + (spread * noise).to(outputs.device, outputs.dtype)
+    return outputs.add(noise.mul(spread).to(outputs.device, outputs.dtype))
 
 
 _SAMPLERS: dict[str, Sampler] = {"cross-entropy": _labels, "mse": _normal}

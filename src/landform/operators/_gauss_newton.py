@@ -144,7 +144,7 @@ class GaussNewton(OuterProducts):
 
     def _curve(self, outputs: Tensor, targets: Any, number: int) -> Callable[[Tensor], Tensor]:
         z = outputs.requires_grad_()
-        value = self._ground.loss(z, targets).reshape(()) * len(targets)
+        value = self._ground.loss(z, targets).reshape(()) * self._ground.samples(targets)
         slope: Tensor | None = None
         if value.requires_grad:
             (slope,) = torch.autograd.grad(value, z, create_graph=True)

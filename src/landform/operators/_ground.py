@@ -31,6 +31,7 @@ class Ground:
         loss: (outputs, targets) to the mean over the batch.
         loss_name: what the loss is called: ``"cross-entropy"``, ``"mse"``, or another.
         weight_decay: the declared part ``weight_decay / 2 * ||point||^2`` of the loss.
+        samples: a batch's targets to its number of samples.
         coupled: whether the outputs of a sample depend on the other samples of its batch.
     """
 
@@ -40,6 +41,7 @@ class Ground:
     loss: Callable[[Any, Any], Tensor]
     loss_name: str
     weight_decay: float = 0.0
+    samples: Callable[[Any], int] = len
     coupled: bool = False
 
     def __post_init__(self) -> None:

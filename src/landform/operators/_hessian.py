@@ -21,7 +21,7 @@ class Hessian(Batched[Gradient]):
     """
 
     def _record(self, outputs: Any, targets: Any, number: int) -> Gradient:
-        value = self._ground.loss(outputs, targets).reshape(()) * len(targets)
+        value = self._ground.loss(outputs, targets).reshape(()) * self._ground.samples(targets)
         if not value.requires_grad:
             return {}
         names, leaves = list(self._leaves), list(self._leaves.values())

@@ -39,9 +39,7 @@ class Jacobian(Operator):
         self._shapes = shapes
         self._samples = sum(shape[0] for shape in shapes)
         if root and any(len(shape) != 2 for shape in shapes):
-            raise BadInput(
-                "The square root of Gauss-Newton has a row for each sample and class: outputs must be [N, K]."
-            )
+            raise BadInput("The square root of Gauss-Newton has a row for each sample and class: give outputs [N, K].")
         self._root = root
         rows = sum(shape.numel() for shape in shapes)
         of = self._graphs
@@ -74,7 +72,7 @@ class Jacobian(Operator):
         total = vectors.new_zeros(self.size, vectors.shape[1])
         sizes = [shape.numel() for shape in self._shapes]
         with of._safe():
-            for graph, part in zip(self._batches(), vectors.split(sizes), strict=True):
+            for graph, part in zip(self._batches(), torch.split(vectors, sizes), strict=True):
                 outputs = graph.linear.outputs
                 for k, column in enumerate(part.T):
                     u = column.reshape(outputs.shape)
@@ -102,11 +100,12 @@ def _root(outputs: Tensor, tangent: Tensor, samples: int, *, back: bool) -> Tens
     """L' t, or L t, with L L' = diag(p) - p p' over the samples: L = diag(sqrt p) - p sqrt(p)'."""
     p = outputs.softmax(-1)
     r = p.sqrt()
+    found: Tensor
     if back:
         found = r * tangent - p * (r * tangent).sum(-1, keepdim=True)
     else:
         found = r * (tangent - (p * tangent).sum(-1, keepdim=True))
-    return found / samples**0.5
+    return found.div(samples**0.5)
 
 
 def jacobian(ground: Ground, *, root: bool = False, memory: float = DEFAULT_MEMORY) -> Jacobian:

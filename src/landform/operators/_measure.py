@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 class Saved:
@@ -48,7 +49,7 @@ class Saved:
         self._hold.clear()
 
 
-class Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Floating-point operations of matrix products and convolutions done inside.
 
     Attributes:
@@ -57,8 +58,7 @@ class Flops(TorchDispatchMode):
 
     def __init__(self) -> None:
         """Begin at none."""
-        super().__init__()
-        from torch.utils.flop_counter import flop_registry
+        super().__init__()  # type: ignore[no-untyped-call]
 
         self.count = 0
         self._formulas: Mapping[Any, Any] = flop_registry

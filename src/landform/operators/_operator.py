@@ -134,9 +134,7 @@ class Operator(ABC):
         """
         self._square("restricted")
         if not isinstance(directions, Tensor) or directions.dim() != 2:
-            raise BadInput(
-                f"Directions are a matrix [{self.size}, d] with one in each column; got {_shape(directions)}."
-            )
+            raise BadInput(f"Directions are a matrix [{self.size}, d], one in each column; got {_shape(directions)}.")
         return _Restricted(self, self._block(directions, self.size))
 
     def part(self, part: Part) -> Operator:

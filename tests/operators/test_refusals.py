@@ -1,0 +1,154 @@
+"""A refusal in one sentence rather than a wrong number; everything of the user's left as it was."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from operator_cases import make
+from torch import Tensor, nn
+
+from landform.errors import BadInput
+from landform.landscape import Landscape
+
+X, Y = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
+
+
+class Sampled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid, self.head = nn.Linear(4, 8), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        picture = x.reshape(-1, 1, 2, 2)
+        return self.head(F.grid_sample(picture, self.grid(x).reshape(-1, 2, 2, 2), align_corners=True).flatten(1))
+
+
+class Skewed(torch.autograd.Function):
+    """Its gradient is that of no function: the derivative of what it gives back is not symmetric."""
+
+    @staticmethod
+    def forward(ctx, a):
+        ctx.save_for_backward(a)
+        return (a.square()).sum()
+
+    @staticmethod
+    def backward(ctx, g):
+        (a,) = ctx.saved_tensors
+        return g * (2 * a + 3 * a.roll(1, -1).square())
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a):
+        ctx.save_for_backward(a)
+        return a.square()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return g * 2 * ctx.saved_tensors[0]
+
+
+class Many(nn.Linear):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": super().forward(x)}
+
+
+def landscape(model: nn.Module | None = None, **options) -> Landscape:
+    return Landscape(nn.Linear(4, 3) if model is None else model, (X, Y), device="cpu", **options)
+
+
+def at(place: Landscape, what: str = "hessian", point: Tensor | None = None, **options):
+    return getattr(place, what)(place.here if point is None else point, **options)
+
+
+def nan_point() -> Tensor:
+    point = torch.zeros(15)
+    point[13] = torch.nan
+    return point
+
+
+def dict_loss(z: dict[str, Tensor], y: Tensor) -> Tensor:
+    return F.cross_entropy(z["logits"], y)
+
+
+REFUSED = {
+    "NaN": (lambda: at(landscape(), point=nan_point()), "in 1 of its 15 numbers, first in bias"),
+    "points": (lambda: at(landscape(), point=torch.zeros(2, 15)), "taken at one point"),
+    "shape": (lambda: at(landscape(), point=torch.zeros(4)), "A point of this model is"),
+    "no tensor": (lambda: at(landscape(), point=[1.0]), "got list"),
+    "vector loss": (lambda: landscape(loss=lambda z, t: z.sum(1)), "not one number"),
+    "no second derivative": (lambda: at(landscape(Sampled())), "grid_sampler_2d_backward"),
+    "once": (lambda: at(landscape(loss=lambda z, t: Once.apply(z).mean())), "cannot be differentiated twice"),
+    "not symmetric": (lambda: at(landscape(loss=lambda z, t: Skewed.apply(z) / len(z))), "Hessian is not symmetric"),
+    "not convex": (lambda: at(landscape(loss=lambda z, t: z.sin().mean()), "gauss_newton"), "not convex"),
+    "not finite": (lambda: at(landscape(loss=lambda z, t: (z * 0).abs().pow(1.5).mean())), "not finite"),
+    "dict": (lambda: at(landscape(Many(4, 3), loss=dict_loss), "gauss_newton"), "outputs are a dict"),
+    "kind": (lambda: at(landscape(), "fisher", kind="exact"), "no Fisher of kind 'exact'"),
+    "true of custom": (lambda: at(landscape(loss=lambda z, t: z.square().mean()), "fisher"), "distribution behind"),
+    "sampled of custom": (lambda: at(landscape(loss=lambda z, t: z.square().mean()), "fisher", kind="sampled"),
+                          "give sampler="),
+    "draws": (lambda: at(landscape(), "fisher", kind="sampled", draws=0), "draws is 0"),
+    "not a mean": (lambda: at(landscape(loss=lambda z, t: z.logsumexp(0).sum()), "fisher", kind="empirical"),
+                   "not the mean of its samples"),
+    "coupled": (lambda: at(landscape(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), batchnorm="batch"), "fisher",
+                           kind="empirical"), "batchnorm='batch'"),
+    "root": (lambda: at(landscape(loss="mse"), "jacobian", root=True), "known for cross-entropy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_sentence(name: str) -> None:
+    act, says = REFUSED[name]
+    with pytest.raises(BadInput, match=says) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_check_can_be_left_out() -> None:
+    skewed = landscape(loss=lambda z, t: Skewed.apply(z) / len(z))
+    H = skewed.hessian(skewed.here, check=False).dense()
+    assert float((H - H.T).norm() / H.norm()) > 0.01
+    bent = landscape(loss=lambda z, t: z.sin().mean())
+    assert float(torch.linalg.eigvalsh(bent.gauss_newton(bent.here, check=False).dense())[0]) < 0
+
+
+def test_losses_without_curvature_give_zero() -> None:
+    flat = landscape(loss=lambda z, t: z.mean(), weight_decay=0.5)
+    for make_one in (flat.hessian, flat.gauss_newton):
+        torch.testing.assert_close(make_one(flat.here).dense(), 0.5 * torch.eye(15))
+    constant = landscape(loss=lambda z, t: torch.zeros(()))
+    assert not constant.hessian(constant.here).dense().any()
+    assert not constant.fisher(constant.here, kind="empirical").dense().any()
+
+
+@pytest.mark.parametrize("name", ["batch norm, kept", "attention", "lstm"])
+def test_the_user_is_left_alone(name: str) -> None:
+    made = make(name)
+    made.model.train()
+    for parameter in made.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before, rng = copy.deepcopy(made.model.state_dict()), torch.get_rng_state()
+    flags = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled, torch.backends.cuda.flash_sdp_enabled()
+    point = made.point.clone()
+    H = made.landscape.hessian(made.point)
+    first = H @ point
+    with torch.no_grad():
+        torch.testing.assert_close(H @ point, first, rtol=0, atol=0)
+        torch.testing.assert_close(made.landscape.hessian(made.point) @ point, first, rtol=0, atol=0)
+    made.landscape.fisher(made.point, kind="sampled") @ point
+    made.landscape.jacobian(made.point).T @ torch.ones(17 * 3, dtype=torch.float64)
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert flags == (torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled,
+                     torch.backends.cuda.flash_sdp_enabled())  # fmt: skip
+    assert made.model.training
+    assert all(bool((p.grad == 1).all()) for p in made.model.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in made.model.state_dict().items())
+    made.point.zero_()  # the operator has a point of its own
+    with torch.no_grad():
+        for parameter in made.model.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(H @ point, first, rtol=0, atol=0)
