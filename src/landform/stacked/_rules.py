@@ -19,7 +19,7 @@ from landform.stacked._tensor import Stacked, named, rule_for
 
 def _aligned(arguments: Sequence[Any]) -> list[Any]:
     """Give raw tensors whose own dimensions line up from the right, with n in front, for broadcasting."""
-    dims = max(a.dim() for a in arguments if isinstance(a, Tensor))
+    dims = max(_dims(a) for a in arguments if isinstance(a, Tensor))
     out: list[Any] = []
     for a in arguments:
         if isinstance(a, Stacked):
@@ -28,6 +28,11 @@ def _aligned(arguments: Sequence[Any]) -> list[Any]:
         else:
             out.append(a)
     return out
+
+
+def _dims(x: Tensor) -> int:
+    """A tensor's own dimensions, without asking a stacked one, which costs as much as a small operation."""
+    return x.raw.dim() - 1 if isinstance(x, Stacked) else x.dim()
 
 
 _ELEMENTWISE = named(
@@ -47,6 +52,8 @@ _ELEMENTWISE = named(
 def _elementwise(func: Any, *args: Any, **kwargs: Any) -> Any:
     if "out" in kwargs or any(isinstance(a, Stacked) for a in kwargs.values()):
         return NotImplemented
+    if isinstance(args[0], Stacked) and not any(isinstance(a, Tensor) for a in args[1:]):
+        return Stacked(func(args[0].raw, *args[1:], **kwargs))
     return Stacked(func(*_aligned(args), **kwargs))
 
 
@@ -60,14 +67,14 @@ def _linear(func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
         return NotImplemented if isinstance(bias, Stacked) else Stacked(F.linear(_raw(x), weight, bias))
     w = weight.raw
     n, o, i = w.shape
-    shape = x.shape
+    shape = x.raw.shape[1:] if isinstance(x, Stacked) else x.shape
     if not isinstance(x, Stacked):  # the same inputs for all: one product [n o, i] [i, b]
         columns = x.reshape(-1, i).t()
         y = w.reshape(n * o, i) @ columns if bias is None else _shared_affine(w, bias, columns)
         y = y.view(n, o, -1)
     else:
-        columns = x.raw.flatten(1, -2).transpose(1, 2) if x.dim() != 2 else x.raw.transpose(1, 2)
-        if x.dim() == 1:
+        columns = x.raw.flatten(1, -2).transpose(1, 2) if len(shape) != 2 else x.raw.transpose(1, 2)
+        if len(shape) == 1:
             columns = x.raw.unsqueeze(2)
         if bias is None:
             y = torch.bmm(w, columns)
@@ -355,10 +362,10 @@ def _cross_entropy(
     """
     if (
         not isinstance(x, Stacked)
-        or x.dim() != 2
+        or _dims(x) != 2
         or weight is not None
         or reduction not in ("mean", "sum", "none")
-        or target.is_floating_point()
+        or _raw(target).is_floating_point()
         or ignore_index != -100
         or size_average is not None
         or reduce is not None
