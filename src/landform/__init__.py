@@ -1,7 +1,7 @@
 """The geometry of neural-network training: the loss landscape a run moves through, and what moves along it.
 
-Three nouns, and functions between them: a `Landscape` is a loss as a function of a point, a `Trajectory` is the points a
-training run visited, an `Atlas` is what was measured along it.
+Three nouns, and functions between them: a `Landscape` is a loss as a function of a point, a `Trajectory` is the points
+a training run visited, an `Atlas` is what was measured along it.
 """
 
 from landform import curvature, data, models, probes

@@ -61,7 +61,8 @@ def test_products_and_gradients_are_counted() -> None:
     anew = made.landscape.hessian(made.point, memory=0)
     anew @ random(H.size, 4)
     assert anew.gradients == pytest.approx(4 * H.costs[0] + 1)  # graphs are recorded once for the block
-    # The first layer has 2 products of 6 x 8 numbers in a gradient, the second 3 of 8 x 3; in a Hessian product 2 and 6.
+    # The first layer has 2 products of 6 x 8 numbers in a gradient, the second 3 of 8 x 3; a Hessian product has 2
+    # and 6.
     assert H.costs[0] == pytest.approx((2 * 48 + 6 * 24) / (2 * 48 + 3 * 24))
 
 
