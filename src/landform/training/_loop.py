@@ -107,8 +107,9 @@ def run(
     for step, active, rates in _timetable(starts, batches, first, until):
         x, y = batches.at(step, active)
         current = {name: tensor[:active] for name, tensor in own.items()}
-        losses = gradients(points[:active], current, x, y, step, out[:active])
-        optimiser.update_(points[:active], out[:active], rates, step)
+        where, add = optimiser.target(active, out)
+        losses = gradients(points[:active], current, x, y, step, where, add=add)
+        optimiser.update_(points[:active], where, rates, step, added=add)
         # A run that starts at the next step is shown at its start.
         joined = sum(start.step <= step + 1 for start in starts)
         if watch is not None or step + 1 == until:

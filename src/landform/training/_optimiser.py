@@ -40,7 +40,26 @@ class Optimiser:
         self._momentum = _column([recipe.momentum for recipe in self.recipes])
         self._decay = _column([recipe.weight_decay for recipe in self.recipes])
 
-    def update_(self, points: Tensor, gradients: Tensor, rates: Sequence[float], step: int) -> None:
+    def target(self, k: int, out: Tensor) -> tuple[Tensor, bool]:
+        """Where the gradients of the first k models go.
+
+        Heavy-ball momentum takes them straight into its buffer, decayed beforehand: a pass over memory less.
+
+        Args:
+            k: how many models.
+            out: room for gradients, ``[K, P]``.
+
+        Returns:
+            Where to, ``[k, P]``, and whether they are added to what is there.
+        """
+        recipe, momentum = self.recipes[0], _part(self._momentum, k, out)
+        if recipe.optimizer != "sgd" or recipe.nesterov or not _any(momentum) or _any(_part(self._decay, k, out)):
+            return out[:k], False
+        return self.state["momentum_buffer"][:k].mul_(momentum), True
+
+    def update_(
+        self, points: Tensor, gradients: Tensor, rates: Sequence[float], step: int, *, added: bool = False
+    ) -> None:
         """Take one step, in place.
 
         Args:
@@ -48,9 +67,13 @@ class Optimiser:
             gradients: ``[K, P]``, changed too.
             rates: the learning rate of each model.
             step: how many steps each has taken before.
+            added: whether the gradients were added to the momentum already; see `target`.
         """
         k = len(points)
         recipe, rate = self.recipes[0], _part(_column(rates), k, points)
+        if added:
+            _add(points, gradients, -rate)
+            return
         decay, momentum = _part(self._decay, k, points), _part(self._momentum, k, points)
         if recipe.optimizer == "adamw":
             if _any(decay):
