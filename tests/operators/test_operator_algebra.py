@@ -106,14 +106,14 @@ def test_vectors_of_another_type_are_taken() -> None:
 
 
 MISUSE = {
-    "short": (lambda H, L: H @ torch.zeros(3), r"takes a vector \[75\] or a block"),
-    "rows": (lambda H, L: H @ torch.zeros(2, 75), "one vector in each column; got a tensor of shape"),
-    "whole numbers": (lambda H, L: H @ torch.zeros(75, dtype=torch.long), "floating-point vectors"),
-    "list": (lambda H, L: H @ ([1.0] * 75), "got a list"),
+    "short": (lambda H, L: H @ torch.zeros(3), r"takes a vector \[83\] or a block"),
+    "rows": (lambda H, L: H @ torch.zeros(2, 83), "one vector in each column; got a tensor of shape"),
+    "whole numbers": (lambda H, L: H @ torch.zeros(83, dtype=torch.long), "floating-point vectors"),
+    "list": (lambda H, L: H @ ([1.0] * 83), "got a list"),
     "sum of shapes": (lambda H, L: H + from_matrix(torch.eye(3, dtype=torch.float64)), "add an operator of that shape"),
-    "sum of types": (lambda H, L: H + from_matrix(torch.eye(75)), "differ in type or device"),
-    "directions": (lambda H, L: H.restricted(torch.zeros(75)), "one in each column"),
-    "directions, short": (lambda H, L: H.restricted(torch.zeros(7, 2)), r"takes a vector \[75\]"),
+    "sum of types": (lambda H, L: H + from_matrix(torch.eye(83)), "differ in type or device"),
+    "directions": (lambda H, L: H.restricted(torch.zeros(83)), "one in each column"),
+    "directions, short": (lambda H, L: H.restricted(torch.zeros(7, 2)), r"takes a vector \[83\]"),
     "dense": (lambda H, L: H.dense(memory=1000), "would take"),
     "part": (lambda H, L: H.part(Layout.of(torch.nn.Linear(2, 2)).part()), "of points of 6 numbers"),
     "part of Jacobian": (lambda H, L: L.jacobian(L.here).part(L.layout.part()), "only a square operator"),
@@ -133,4 +133,4 @@ def test_misuse_is_one_sentence(name: str) -> None:
         act(H, made.landscape)
     assert "\n" not in str(caught.value)
     with pytest.raises(TypeError):
-        H * torch.eye(75)
+        H * torch.eye(83)
