@@ -21,8 +21,8 @@ from landform.stacked._tensor import Stacked, Unstackable
 DENSE_LIMIT = {"cpu": 60e6, "cuda": 2e9, "mps": 5e8}
 CONV_LIMIT = 16e6
 # Parameters of one model above which a stack in training no longer stays in the cache, where one model would.
-# Measured: 26 thousand 0.4 of the loop's time, 85 thousand 0.7, 270 thousand 1.1.
-SIZE_LIMIT = {"cpu": 1.2e5}
+# Measured, 16 models: 26 thousand 0.4 of the loop's time, 85 thousand 0.5, 300 thousand 0.8; none larger.
+SIZE_LIMIT = {"cpu": 3.2e5}
 # Fewer models than this do not pay for the stack's own bookkeeping. Measured with dense layers: two 1.2, four 0.7;
 # convolutions cost more each, and two already gain.
 DENSE_LEAST, CONV_LEAST = 3, 2
