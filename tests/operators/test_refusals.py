@@ -42,38 +42,6 @@ class Skewed(torch.autograd.Function):
         return g * (2 * a + 3 * a.roll(1, -1).square())
 
 
-class Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a):
-        ctx.save_for_backward(a)
-        return a.square()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g):
-        return g * 2 * ctx.saved_tensors[0]
-
-
-class Twice(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a):
-        ctx.save_for_backward(a)
-        return a.square()
-
-    @staticmethod
-    def backward(ctx, g):
-        return g * 2 * ctx.saved_tensors[0]
-
-
-class Squared(nn.Module):
-    def __init__(self, by: type[torch.autograd.Function]) -> None:
-        super().__init__()
-        self.inside, self.head, self.by = nn.Linear(4, 5), nn.Linear(5, 3), by
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.by.apply(self.inside(x)))
-
-
 class Many(nn.Linear):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"logits": super().forward(x)}
@@ -105,11 +73,6 @@ REFUSED = {
     "no tensor": (lambda: at(landscape(), point=[1.0]), "got list"),
     "vector loss": (lambda: landscape(loss=lambda z, t: z.sum(1)), "not one number"),
     "no second derivative": (lambda: at(landscape(Fused())), "flash_attention"),
-    "once, in the loss": (lambda: at(landscape(loss=lambda z, t: Once.apply(z).mean())), "backward pass of Once"),
-    "once, in the model": (lambda: at(landscape(Squared(Once))), "backward pass of Once"),
-    "once, Gauss-Newton": (lambda: at(landscape(Squared(Once)), "gauss_newton"), "backward pass of Once"),
-    "once, Fisher": (lambda: at(landscape(Squared(Once)), "fisher", kind="empirical"), "backward pass of Once"),
-    "once, Jacobian": (lambda: at(landscape(Squared(Once)), "jacobian"), "backward pass of Once"),
     "not symmetric": (lambda: at(landscape(loss=lambda z, t: Skewed.apply(z) / len(z))), "Hessian is not symmetric"),
     "not convex": (lambda: at(landscape(loss=lambda z, t: -z.square().mean()), "gauss_newton"), "not convex"),
     "not finite": (lambda: at(landscape(loss=lambda z, t: (z * 0).abs().pow(1.5).mean())), "not finite"),
@@ -133,22 +96,6 @@ def test_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(BadInput, match=says) as caught:
         act()
     assert "\n" not in str(caught.value)
-
-
-def test_functions_written_by_hand_are_taken_where_they_can_be() -> None:
-    hand = landscape(Squared(Twice), dtype=torch.float64)
-    w = hand.here
-    v = torch.randn_like(w)
-    differences = (hand.gradient(w + 1e-5 * v) - hand.gradient(w - 1e-5 * v)) / 2e-5
-    torch.testing.assert_close(hand.hessian(w) @ v, differences, rtol=1e-6, atol=1e-8)
-    # The empirical Fisher differentiates the loss once.
-    once, plain = (
-        landscape(dtype=torch.float64, loss=lambda z, t, square=square: square(z).mean())
-        for square in (Once.apply, torch.square)
-    )
-    for one in (once, plain):
-        assert one.fisher(one.here, kind="empirical").rows == 15
-    torch.testing.assert_close(*(one.fisher(one.here, kind="empirical").dense() for one in (once, plain)))
 
 
 def test_the_check_can_be_left_out() -> None:

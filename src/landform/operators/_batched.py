@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from landform.operators._convolution import LeanConvolutions, Wanted
 from landform.operators._ground import Ground
 from landform.operators._measure import Flops, Saved
 from landform.operators._operator import Operator, layout_of, part_name
-from landform.operators._probe import check_graph, check_symmetry
+from landform.operators._probe import check_symmetry
 
 G = TypeVar("G")
 Directions = Mapping[str, Tensor]
@@ -39,7 +40,6 @@ class Batched(Operator, Generic[G]):
     """
 
     _positive = False
-    _loss_twice = True  # whether the loss, and not the model alone, is differentiated twice
 
     def __init__(self, ground: Ground, *, name: str, memory: float, decay: float = 0.0, check: bool = True) -> None:
         """Record what can be kept, and look whether products are right.
@@ -62,7 +62,7 @@ class Batched(Operator, Generic[G]):
         self._kept: list[G] = []
         self._samples_kept = 0
         self.batches: int | None = None
-        with second_order_safe():
+        with self._safe():
             self.graph_bytes, per_output, self.costs = self._measure()
             self._keep(memory, per_output)
         if check:
@@ -127,7 +127,7 @@ class Batched(Operator, Generic[G]):
         """Products ``[p, k]`` for the leaves of a layout, by one pass over the batches."""
         columns = [layout.views(column.contiguous()) for column in vectors.T]
         totals: list[list[Tensor]] = []
-        with second_order_safe():
+        with self._safe():
             if self._kept:
                 totals = [list(self._through(self._kept, column)) for column in columns]
             samples, count = self._samples_kept, len(self._kept)
@@ -171,8 +171,6 @@ class Batched(Operator, Generic[G]):
             with Saved(self._leaves.values()) as saved, Flops() as recording:
                 outputs, targets = next(passes)
                 graph = self._record(outputs, targets, 0)
-            # On a graph of the forward pass alone: the recorded one has lost what it looks for.
-            check_graph([self._ground.loss(outputs, targets)] if self._loss_twice else [outputs])
             numbers = self._numbers(outputs, targets)
         with Flops() as product:
             self._through([graph], {name: torch.ones_like(leaf) for name, leaf in self._leaves.items()})
@@ -202,6 +200,20 @@ class Batched(Operator, Generic[G]):
     def _numbers(self, outputs: Any, targets: Any) -> int:
         """What the size of a batch's graph goes with: the numbers put out, or the samples."""
         return max(1, outputs.numel() if isinstance(outputs, Tensor) else self._ground.samples(targets))
+
+    @contextmanager
+    def _safe(self) -> Iterator[None]:
+        try:
+            with second_order_safe():
+                yield
+        except RuntimeError as why:
+            said = str(why).splitlines()[0]
+            if "once_differentiable" in said or "does not have a grad_fn" in said or "does not require grad" in said:
+                raise BadInput(
+                    f"This model or its loss cannot be differentiated twice: {said} Replace that operation by plain "
+                    "ones, or measure a quantity of first order."
+                ) from why
+            raise
 
 
 class _PartOf(Operator):

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from landform.derivatives import second_order_safe
 from landform.errors import BadInput
 from landform.operators._batched import DEFAULT_MEMORY
 from landform.operators._gauss_newton import GaussNewton, OuterProducts, push
@@ -34,8 +33,6 @@ class Estimate:
 
 class OuterGradients(OuterProducts):
     """The mean over samples of g g', with g the gradient of one sample's loss."""
-
-    _loss_twice = False
 
     def _curve(self, outputs: Tensor, targets: Any, number: int) -> Callable[[Tensor], Tensor]:
         slopes = self._slopes(outputs, targets, number).flatten(2)  # [draws, B, numbers put out]
@@ -102,7 +99,7 @@ class SampledFisher(OuterGradients):
         views = self.layout.views(self._block(vector, self.size)[:, 0].contiguous())
         total = variance = 0.0
         samples = number = 0
-        with second_order_safe():
+        with self._safe():
             for passes, size in self._recorded(0):
                 (tangent,) = push([passes.linear], views, self._wanted)
                 slopes = self._slopes(passes.linear.outputs.detach(), None, number).flatten(2)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landform.derivatives import second_order_safe
 from landform.errors import BadInput
 from landform.operators._batched import DEFAULT_MEMORY
 from landform.operators._gauss_newton import Curved, GaussNewton, pull, push
@@ -58,7 +57,7 @@ class Jacobian(Operator):
         of = self._graphs
         columns = [of._ground.layout.views(column.contiguous()) for column in vectors.T]
         rows: list[Tensor] = []
-        with second_order_safe():
+        with of._safe():
             for graph in self._batches():
                 parts = [push([graph.linear], column, of._wanted)[0] for column in columns]
                 if self._root:
@@ -72,7 +71,7 @@ class Jacobian(Operator):
         leaves = list(of._leaves.values())
         total = vectors.new_zeros(self.size, vectors.shape[1])
         sizes = [shape.numel() for shape in self._shapes]
-        with second_order_safe():
+        with of._safe():
             for graph, part in zip(self._batches(), torch.split(vectors, sizes), strict=True):
                 outputs = graph.linear.outputs
                 for k, column in enumerate(part.T):
@@ -92,8 +91,6 @@ class Jacobian(Operator):
 
 class _Graphs(GaussNewton):
     """Linearised batches, of any loss."""
-
-    _loss_twice = False
 
     def _curve(self, outputs: Tensor, targets: Any, number: int) -> Callable[[Tensor], Tensor]:
         return torch.clone

@@ -1,8 +1,6 @@
-"""Is the operator the symmetric, finite thing it says it is? Two products tell, and a look at the graph."""
+"""Is the operator the symmetric, finite thing it says it is? Two products tell."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -49,37 +47,6 @@ def check_symmetry(operator: Operator, *, positive: bool = False) -> None:
             f"The {operator.name} is not positive: the loss is not convex in the model's outputs, so take the Hessian, "
             "or give a convex loss (check=False takes the products as they are)."
         )
-
-
-def check_graph(roots: Iterable[Tensor]) -> None:
-    """Refuse operations that autograd differentiates once and, asked again, silently leaves out.
-
-    Autograd cuts the second derivative of a function marked ``once_differentiable`` off from the parameters, so that
-    products would lack it, and raise nothing.
-
-    Args:
-        roots: results whose graphs are looked through.
-
-    Raises:
-        BadInput: when there is one; the message names it.
-    """
-    waiting = [root.grad_fn for root in roots]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        written_by_hand = getattr(node, "_forward_cls", None)
-        code = getattr(getattr(written_by_hand, "backward", None), "__code__", None)
-        # The decorator leaves its own code in place of the backward's, and marks it by no other sign.
-        if code is not None and code.co_filename == torch.autograd.function.__file__ and code.co_name == "wrapper":
-            raise BadInput(
-                f"This model or its loss cannot be differentiated twice: the backward pass of {written_by_hand.__name__}"
-                " is marked once_differentiable; write it in plain operations without that mark, or measure a quantity "
-                "of first order."
-            )
-        waiting.extend(following for following, _ in node.next_functions)
 
 
 def _precise(block: Tensor) -> Tensor:
