@@ -1,0 +1,1 @@
+"""The tangent kernel, and everything one does with a kernel."""
