@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -99,8 +99,8 @@ def distance(first: Tensor, second: Tensor) -> float:
     _check_pair(first, second)
     scales = _length(first, "first"), _length(second, "second")
     total = 0.0
-    for a, b in _pieces(first, second):
-        total += float((a / scales[0] - b / scales[1]).square().sum())
+    for a, b in zip(_pieces(first), _pieces(second), strict=True):
+        total += float((a / scales[0] - b.to(a.device) / scales[1]).square().sum())
     return 0.5 * total
 
 
@@ -256,17 +256,16 @@ def _told(kernel: object) -> str:
     return str(kernel.dtype) if isinstance(kernel, Tensor) else f"a {type(kernel).__name__}"
 
 
-def _pieces(first: Tensor, second: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-    a, b = first.detach().reshape(-1), second.detach().reshape(-1)
-    for start in range(0, len(a), _PIECE):
-        piece = wide(a[start : start + _PIECE])
-        yield piece, wide(b[start : start + _PIECE]).to(piece.device)
+def _pieces(kernel: Tensor) -> Iterator[Tensor]:
+    """A kernel's numbers in float64, some rows at a time, in whatever order they lie in memory."""
+    rows = kernel.detach() if kernel.dim() else kernel.detach().reshape(1)
+    step = max(1, _PIECE * len(rows) // max(rows.numel(), 1))
+    for start in range(0, len(rows), step):
+        yield wide(rows[start : start + step])
 
 
 def _length(kernel: Tensor, which: str) -> float:
-    flat = kernel.detach().reshape(-1)
-    parts = [float(torch.linalg.vector_norm(wide(flat[s : s + _PIECE]))) for s in range(0, len(flat), _PIECE)]
-    length = math.hypot(*parts)
+    length = math.hypot(*(float(torch.linalg.vector_norm(piece)) for piece in _pieces(kernel)))
     if not math.isfinite(length):
         raise BadInput(f"The {which} kernel holds NaN or infinity: look whether the network has diverged.")
     if length == 0.0:
@@ -281,7 +280,8 @@ def _unit_rows(held: Sequence[Tensor], block: range, like: Tensor) -> Tensor:
     for row, i in zip(rows, block, strict=True):
         kernel = held[i]
         _check_pair(like, kernel)
-        row.copy_(kernel.detach().reshape(-1)).div_(_length(kernel, f"{i + 1}th"))
+        row.view(kernel.shape).copy_(kernel.detach())
+        row.div_(_length(kernel, f"{i + 1}th"))
     return rows
 
 
