@@ -16,8 +16,11 @@ from scipy.optimize import minimize
 from landform.errors import BadInput
 from landform.kernel._classifier import classifier
 from landform.kernel._descent import descend
+from landform.kernel._dynamics import distances
 from landform.kernel._flow import gradient_flow
 from landform.kernel._machine import regression, ridge_path
+from landform.kernel._nystroem import nystroem
+from landform.kernel._spectrum import alignment, effective_rank, label_energy
 
 D = torch.float64
 kernels = st.tuples(st.integers(2, 7), st.integers(0, 10_000), st.sampled_from([0, 2, 3]))
@@ -204,6 +207,22 @@ def test_descent_with_batches_is_sgd_on_the_features() -> None:
         torch.testing.assert_close(found.losses, torch.tensor(losses, dtype=D))
         torch.testing.assert_close(found.predict(features @ features.T)[-1], (features @ w).detach())
         assert not found.coefficients[0].any()
+
+
+def test_on_every_device(device: torch.device) -> None:
+    kernel, y = random_kernel(8, 0).float(), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+
+    def numbers(kernel: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+        machine = regression(kernel, y, ridge_path(kernel, 3))
+        flow = gradient_flow(kernel, y)
+        found = [machine.predict(kernel), machine.losses, machine.errors, flow.predict(kernel, [1.0, math.inf])]
+        found += [flow.losses(1.0), classifier(kernel, y, 0.1).predict(kernel)]
+        found += [descend(kernel, y, steps=3, lr=0.1).predict(kernel), distances([kernel, kernel.square()])]
+        found += [torch.tensor([alignment(kernel, y), effective_rank(kernel)])]
+        return [*found, label_energy(kernel, y).cumulative, nystroem(lambda r, c: kernel[r][:, c], 8, 4).factor]
+
+    for here, there in zip(numbers(kernel, y), numbers(kernel.to(device), y.to(device)), strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,40 @@ def test_outputs_and_gradients_are_the_taylor_expansions(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+ZOO = {
+    "mlp": ((1, 2, 4), {"width": (8, 6), "activation": "gelu", "norm": "layer"}),
+    "small_cnn": ((3, 9, 11), {"width": 4, "norm": "batch", "downsample": "max"}),
+    "lenet": ((1, 16, 20), {"width": 3}),
+    "vgg11": ((1, 32, 32), {"width": 2}),
+    "resnet20": ((3, 8, 8), {"width": 4}),
+    "wide_resnet": ((3, 8, 8), {"width": 4, "depth": 10, "widen": 1, "dropout": 0.2}),
+    "transformer": ((6,), {"width": 8, "heads": 4, "depth": 1, "tied": True, "dropout": 0.1}),
+    "rnn": ((5, 2), {"width": 6}),
+}
+
+
+@pytest.mark.parametrize("parametrisation", ["standard", "ntk"])
+@pytest.mark.parametrize("name", ZOO)
+def test_every_network_of_the_zoo(name: str, parametrisation: str) -> None:
+    """By the adjoint, which kinks do not blur: <u, J d> = <J' u, d>."""
+    shape, options = ZOO[name]
+    model = lf.models.build(name, inputs=shape, classes=5, parametrisation=parametrisation, **options).double()
+    drawing = torch.Generator().manual_seed(0)
+    x = torch.randn(3, *shape, generator=drawing, dtype=D)
+    if name == "transformer":
+        x = torch.randint(5, (3, *shape), generator=drawing)
+    lin, layout = linearise(model).train(), lf.Layout.of(model)
+    assert lf.Layout.of(lin) == layout
+    move = torch.randn(layout.size, generator=drawing, dtype=D)
+    layout.load_(lin, layout.point(model) + move)
+    outputs = model.eval()(x)
+    u = torch.randn(outputs.shape, generator=drawing, dtype=D)
+    pulled = torch.autograd.grad(outputs, [p for p in model.parameters() if p.requires_grad], u)
+    expected = (layout.join(dict(zip(layout.names, pulled, strict=True))) * move).sum()
+    found = ((lin(x) - outputs) * u).sum()
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("name", ["dense", "layer norm", "instance norm", "attention"])
 def test_gradients_by_the_inputs_are_right_too(name: str) -> None:
     model, x = case(name)
@@ -225,6 +259,20 @@ def test_batchnorm_statistics_stay_those_of_theta_0_in_landscape_and_training() 
     assert all(torch.equal(v, before[k]) for k, v in lin.named_buffers())
     J = rows(model, x)
     torch.testing.assert_close(lin(x), model(x) + J @ (trained.point - before["linearised_at"]))
+
+
+def test_on_every_device(device: torch.device) -> None:
+    for name in ("layer norm", "batch norm", "lstm"):
+        model, x = case(name, torch.float32)
+        lin, layout = linearise(model), lf.Layout.of(model)
+        layout.load_(lin, layout.point(model) + 0.1)
+        leaf = x.to(device).requires_grad_()
+        moved = lin.to(device)(leaf)
+        torch.testing.assert_close(moved.cpu(), lin.cpu()(x), rtol=1e-4, atol=1e-5)
+        assert torch.autograd.grad(moved.sum(), leaf)[0].isfinite().all()
+        trained = lf.train(linearise(model), (x, torch.arange(6) % 3), lf.Recipe(epochs=2, lr=0.01), device=device)
+        alone = lf.train(linearise(model), (x, torch.arange(6) % 3), lf.Recipe(epochs=2, lr=0.01), device="cpu")
+        torch.testing.assert_close(trained.losses.cpu(), alone.losses, rtol=1e-4, atol=1e-5)
 
 
 def test_recording_and_going_on_with_a_linearised_run(tmp_path: Path) -> None:

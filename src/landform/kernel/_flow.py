@@ -106,7 +106,7 @@ class Flow:
         """Multiply the first residual's part along each eigenvector, ``[T, N]`` to ``[T, n, C]``."""
         wanted = self._targets.values - self.initial
         projected = self._vectors.T @ wanted.reshape(len(self.values), -1)
-        found = torch.einsum("NM,TM,Mc->TNc", self._vectors, factors, projected)
+        found = self._vectors @ (factors.unsqueeze(2) * projected)
         return found.reshape(len(factors), *wanted.shape)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from landform.errors import BadInput
-from landform.kernel._form import as_matrix, check_form, decompose, symmetric
+from landform.kernel._form import check_form, decompose, symmetric
 from landform.kernel._targets import targets_of
 
 # A mean that is taken off leaves so much, relative to what was there.
@@ -217,15 +216,3 @@ def _centred(matrix: Tensor, n: int) -> Tensor:
     blocks = blocks - blocks.mean(0, keepdim=True)
     blocks = blocks - blocks.mean(2, keepdim=True)
     return blocks.reshape(matrix.shape)
-
-
-def kernel_matrix(kernel: Any) -> Tensor:
-    """Lay a kernel out as a matrix ``[n K, m K]``, samples slow and outputs fast.
-
-    Args:
-        kernel: ``[n, m]``, which stays as it is, or ``[n, m, K, K]``.
-
-    Returns:
-        The matrix, in the kernel's own type.
-    """
-    return as_matrix(check_form(kernel))
