@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_kernels import full_kernel, rows
+from plain_kernels import as_plain_matrix, full_kernel, rows
 from torch import nn
 
 import landform as lf
@@ -20,6 +20,8 @@ from landform.kernel._descent import descend
 from landform.kernel._flow import gradient_flow
 from landform.kernel._linearised import linearise
 from landform.kernel._machine import regression
+from landform.kernel._operator import operator
+from landform.kernel.finite import ntk
 
 D = torch.float64
 
@@ -246,6 +248,44 @@ def test_its_landscape_is_convex_with_the_gauss_newton_matrix_as_hessian() -> No
     assert lin.loss(torch.stack([here, here + 1])).shape == (2,)
     elsewhere = lf.Landscape(linearise(model, here + 1), (x, y), device="cpu")
     assert len({plain.fingerprint(), lin.fingerprint(), elsewhere.fingerprint()}) == 3
+
+
+@pytest.mark.parametrize("name", ["dense", "layer norm", "batch norm", "attention"])
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_its_kernel_is_that_of_the_network_wherever_it_stands(name: str) -> None:
+    model, x = case(name)
+    plain, lin = full_kernel(model, x), linearise(model)
+    layout = lf.Layout.of(model)
+    layout.load_(lin, layout.point(model) + 1.0)
+    torch.testing.assert_close(full_kernel(lin, x), plain)
+    landscape = lf.Landscape(lin, (x, torch.arange(6) % 3), device="cpu")
+    torch.testing.assert_close(operator(landscape, landscape.here).dense(), as_plain_matrix(plain))
+    torch.testing.assert_close(ntk(landscape, landscape.here), plain)
+
+
+def test_outputs_of_several_tensors_are_expanded_one_and_all() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> dict[str, object]:
+            hidden = self.first(x).tanh()
+            return {"logits": self.last(hidden) * scale, "hidden": (hidden,)}
+
+    model, x = Net().double(), torch.randn(5, 3, dtype=D)
+    layout, lin = lf.Layout.of(model), linearise(model)
+    move, step = torch.randn(layout.size, dtype=D), 1e-5
+    layout.load_(lin, layout.point(model) + move)
+    found = lin(x, scale=2.0)
+    ends = [at(model, layout.point(model) + sign * step * move)(x, scale=2.0) for sign in (1, -1)]
+    known = model(x, scale=2.0)
+    for pick in (lambda o: o["logits"], lambda o: o["hidden"][0]):
+        slope = (pick(ends[0]) - pick(ends[1])) / (2 * step)
+        torch.testing.assert_close(pick(found), pick(known) + slope, rtol=1e-6, atol=1e-7)
+    leaf = x.clone().requires_grad_()
+    torch.testing.assert_close(lin(leaf, scale=2.0)["logits"], found["logits"])
+    assert torch.autograd.grad(lin(leaf)["hidden"][0].sum(), leaf)[0].any()
 
 
 def test_batchnorm_statistics_stay_those_of_theta_0_in_landscape_and_training() -> None:

@@ -178,7 +178,8 @@ class Linearised(nn.Module):
         recurrent = any(isinstance(module, nn.RNNBase) for module in self.modules())
         try:
             torch.backends.mha.set_fastpath_enabled(False)
-            with second_order_safe() if recurrent else sdpa_kernel(SDPBackend.MATH):
+            # Operators have a mode that replaces convolutions by a custom function, which has no forward mode.
+            with torch._C.DisableTorchFunction(), second_order_safe() if recurrent else sdpa_kernel(SDPBackend.MATH):
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
