@@ -29,6 +29,8 @@ def test_a_kernel_map_sorts_samples_by_class() -> None:
     assert shown.span[0] == -shown.span[1]
     cosines = figures.kernel_map(kernel, labels, normalised=True)
     np.testing.assert_allclose(np.diagonal(cosines.values), 1.0)
+    assert cosines.span == (-1.0, 1.0)
+    assert figures.kernel_map(kernel.abs() + 3 * torch.eye(6), labels, normalised=True).span == (0.0, 1.0)
     full = torch.einsum("nm,kl->nmkl", kernel, torch.eye(3))
     np.testing.assert_allclose(figures.kernel_map(full).values, 3 * kernel, rtol=1e-6)
     with pytest.raises(BadInput, match="samples with themselves"):
@@ -98,3 +100,11 @@ def test_figures_of_what_was_measured_and_of_nothing() -> None:
     assert decay.series[1].y.tolist() == [1.0, 0.25, 0.0625]
     assert [series.name for series in figures.eigenvalues(material).series] == [f"eigenvalue {i}" for i in (1, 2, 3)]
     assert figures.velocity(material).series[0].y[:2].tolist() == [0.3, 0.1]
+
+
+def test_ranks_that_few_samples_do_not_have_are_left_out() -> None:
+    values = np.array([[0.1, 0.5, 0.8, 1.0, np.nan], [0.2, 0.6, 0.9, 1.0, np.nan]])
+    spread = Spread(np.array([0.0, 1.0]), values, ("1", "2", "3", "4", "5"))
+    shown = figures.label_energy(Material("run", spread={"kernel_label_energy": spread}))
+    assert [series.name for series in shown.series] == ["first 1", "first 2", "first 4"]
+    assert shown.series[2].y.tolist() == [1.0, 1.0]

@@ -14,6 +14,9 @@ from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import Times, along, time_axis, value_axis
 from landform.report._material import Material, Spread
 
+# What `heat_maps` reads from an atlas.
+MAPPED = ("kernel_distances", "kernel_distances_epochs", "kernel_map", "kernel_map_classes")
+
 
 def velocity(material: Material, times: Times = "auto") -> Figure | None:
     """Kernel velocity along the run; None where it was not measured."""
@@ -137,7 +140,8 @@ def label_energy(material: Material, times: Times = "auto") -> Figure | None:
     if spread is None:
         return None
     # Of many ranks a few that double: 1, 2, 4, ...
-    places = [i for i in (2**p - 1 for p in range(12)) if i < spread.values.shape[1]]
+    there = np.isfinite(spread.values).any(0)
+    places = [i for i in (2**p - 1 for p in range(12)) if i < len(there) and there[i]]
     part = Spread(spread.epochs, spread.values[:, places], tuple(spread.labels[i] for i in places), spread.set)
     return Figure(
         "kernel-label-energy",
@@ -202,6 +206,8 @@ def kernel_map(
         values,
         "cosine" if normalised else "kernel",
         diverging=signed,
+        # Cosines at two times are comparable, and so are their colours.
+        limits=None if not normalised else (-1.0, 1.0) if signed else (0.0, 1.0),
     )
 
 
