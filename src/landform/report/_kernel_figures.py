@@ -140,8 +140,8 @@ def label_energy(material: Material, times: Times = "auto") -> Figure | None:
     if spread is None:
         return None
     # Of many ranks a few that double: 1, 2, 4, ...
-    there = np.isfinite(spread.values).any(0)
-    places = [i for i in (2**p - 1 for p in range(12)) if i < len(there) and there[i]]
+    there = {int(i) for i in np.flatnonzero(np.isfinite(spread.values).sum(axis=0))}
+    places = [2**p - 1 for p in range(12) if 2**p - 1 in there]
     part = Spread(spread.epochs, spread.values[:, places], tuple(spread.labels[i] for i in places), spread.set)
     return Figure(
         "kernel-label-energy",
