@@ -208,6 +208,40 @@ def test_single_precision_is_enough_for_the_measures() -> None:
     torch.testing.assert_close(other.layers.values, one.layers.values, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_asked_for_together_does_not_mix(landscape: lf.Landscape) -> None:
+    a, b = points(landscape)
+    alone = fn.compare(landscape, a, b)
+    for kernel in ("linear", "rbf"):
+        found = fn.compare(landscape, a, b, layers="all", kernel=kernel, features=lambda h: h.abs().clamp(min=0.1))
+        assert found.patterns.layers == alone.patterns.layers == ("2", "5")
+        torch.testing.assert_close(found.patterns.shares, alone.patterns.shares)
+        assert found.symmetric_kl == alone.symmetric_kl
+    assert fn.compare(landscape, a, b, patterns=False).patterns is None
+
+
+def test_every_device_gives_the_same(device: torch.device) -> None:
+    plain = lf.Landscape(net(norm=True), data(), device="cpu", dtype=torch.float32)
+    there = lf.Landscape(net(norm=True), data(), device=device, dtype=torch.float32)
+    a, b = points(plain)
+    one, other = (fn.compare(each, a, b, layers="all", pooling=True) for each in (plain, there))
+    assert other.softmax_distance == pytest.approx(one.softmax_distance, rel=1e-4)
+    assert other.procrustes == pytest.approx(one.procrustes, rel=1e-3)
+    torch.testing.assert_close(other.layers.values, one.layers.values, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(other.patterns.shares, one.patterns.shares, rtol=0, atol=2e-3)
+    torch.testing.assert_close(other.overlap.both, one.overlap.both)
+    pairs = fn.compare_all(there, torch.stack((a, b)), patterns=True)
+    assert float(pairs.cka[0, 1]) == pytest.approx(one.cka, rel=1e-3)
+    assert float(pairs.patterns.total[0, 1]) == pytest.approx(float(one.patterns.total), abs=2e-3)
+
+
+def test_large_batches_are_cut_for_the_kernels_and_change_nothing() -> None:
+    a, b = points(lf.Landscape(net(), data(), device="cpu"))
+    one, other = (
+        fn.layer_cka(lf.Landscape(net(), data(), device="cpu", batch_size=size), a, b, tile=15) for size in (30, 90)
+    )
+    torch.testing.assert_close(one.values, other.values)
+
+
 def test_misuse_is_told_in_a_sentence() -> None:
     landscape = lf.Landscape(net(), data(), device="cpu")
     a, b = points(landscape)

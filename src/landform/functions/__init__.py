@@ -5,6 +5,7 @@ logits and activations.
 """
 
 from landform.functions._compare import Comparison, Comparisons, compare, compare_all
+from landform.functions._contract import NoFunction
 from landform.functions._errors import Average, Ensemble, ErrorOverlap, ensemble, error_overlap
 from landform.functions._hsic import Kernel
 from landform.functions._layerwise import (
@@ -39,6 +40,7 @@ __all__ = [
     "LayerCka",
     "LayerDistances",
     "Layers",
+    "NoFunction",
     "PatternDistance",
     "Patterns",
     "activations",

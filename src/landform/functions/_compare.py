@@ -212,7 +212,7 @@ def compare(
         watches.append(UnitWatch(landscape._function.net, pooling))
     sums: _Sums | None = None
     samples = 0
-    for step in walk(landscape, points, buffers, watches):
+    for step in walk(landscape, points, buffers, watches, None if kernels is None else kernels.most):
         first, second = step.outputs
         sums = sums or _Sums(_classes(landscape, first), landscape.has_labels, average)
         sums.add(first, second, step.targets)

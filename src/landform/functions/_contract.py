@@ -9,6 +9,10 @@ from landform.errors import BadInput
 from landform.landscape import Landscape
 
 
+class NoFunction(BadInput):
+    """A point, or what the model puts out there, holds NaN or infinity: there is no function to compare."""
+
+
 def wide(numbers: Tensor) -> Tensor:
     """In float64, on the CPU where the device has none.
 
@@ -66,12 +70,12 @@ def check_numbers(numbers: Tensor, what: str, place: int) -> None:
         place: of which of those compared, from 0.
 
     Raises:
-        BadInput: when there is any.
+        NoFunction: when there is any.
     """
     # The sum is finite only if every entry is, or so large that it is no use either.
     if not bool(torch.isfinite(numbers.sum())) and not bool(torch.isfinite(numbers).all()):
         bad = int((~torch.isfinite(numbers)).sum())
-        raise BadInput(
+        raise NoFunction(
             f"The {what} of number {place} hold NaN or infinity in {bad} of {numbers.numel()} places: leave it out, "
             "as it is no function."
         )
@@ -156,7 +160,7 @@ def _check_finite(landscape: Landscape, point: Tensor, name: str) -> None:
         return
     bad = int((~torch.isfinite(point)).nonzero()[0])
     slot = next(slot for slot in landscape.layout.slots if slot.start <= bad < slot.stop)
-    raise BadInput(
+    raise NoFunction(
         f"{name} holds NaN or infinity, first in {slot.name}: a run that diverged has no function to compare; leave "
         "it out."
     )

@@ -93,6 +93,11 @@ class Kernels:
         self._sums: list[Tensor] = []
         self.samples = 0
 
+    @property
+    def most(self) -> int:
+        """Samples at a time, so that the kernels of all layers stay few."""
+        return 2 * self._tile
+
     def take(self, output: Tensor) -> tuple[int, list[Tensor]]:
         """Centred kernels of a layer's output, mini-batch by mini-batch, of which no feature is kept."""
         rows = flat(output, self._features)
@@ -183,7 +188,7 @@ def layer_cka(
     """
     points = check_ends(landscape, a, b)
     kernels = Kernels(kernel, bandwidth, tile, features, layers == "all")
-    for step in walk(landscape, points, buffers, [watch_for(landscape, layers, kernels.take)]):
+    for step in walk(landscape, points, buffers, [watch_for(landscape, layers, kernels.take)], kernels.most):
         kernels.add(step.seen[0][0], step.seen[1][0], len(step.outputs[0]))
     return kernels.result()
 

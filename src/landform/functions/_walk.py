@@ -35,7 +35,11 @@ class Step:
 
 
 def walk(
-    landscape: Landscape, points: Tensor, buffers: Own = None, watches: Sequence[LayerWatch | UnitWatch] = ()
+    landscape: Landscape,
+    points: Tensor,
+    buffers: Own = None,
+    watches: Sequence[LayerWatch | UnitWatch] = (),
+    most: int | None = None,
 ) -> Iterator[Step]:
     """Go through the data once, each batch at all points, so that nothing has to be kept from batch to batch.
 
@@ -44,6 +48,7 @@ def walk(
         points: ``[n, P]``.
         buffers: for each point buffers to use instead of the landscape's own, or None.
         watches: what to look at inside the model.
+        most: samples at a time, where fewer than the landscape's own will do.
 
     Yields:
         What the points give, batch by batch.
@@ -54,8 +59,11 @@ def walk(
     given = [None] * len(points) if buffers is None else list(buffers)
     # One point is one block, with its buffers: calibrated, where the landscape recomputes them.
     blocks = [next(landscape._blocks(point, own)) for point, own in zip(points, given, strict=True)]
+    size = landscape._batch_size
+    if most is not None and landscape.batchnorm != "batch":  # there, what is in a batch is part of the function
+        size = min(size, most)
     with torch.no_grad():
-        for batch in landscape._data.batches(landscape._batch_size):
+        for batch in landscape._data.batches(size):
             outputs: list[Tensor] = []
             seen: list[list[dict[str, Any]]] = []
             for place, (block, own) in enumerate(blocks):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from landform.errors import BadInput
@@ -88,7 +89,9 @@ class LayerWatch:
                 if self._lenient:
                     return
                 raise BadInput(f"Layer {name} puts out a {type(first).__name__}, not numbers: leave it out.")
-            self._taken[_numbered(name, self._taken)] = self._take(first.detach())
+            # What is computed of a layer here is no part of the model, and no unit of it.
+            with torch._C.DisableTorchFunction():
+                self._taken[_numbered(name, self._taken)] = self._take(first.detach())
 
         return hook
 
