@@ -20,6 +20,9 @@ _PROBES = {
     "sharpness": "landform.probes._curvature",
     "trace": "landform.probes._curvature",
     "density": "landform.probes._curvature",
+    "function_from_start": "landform.probes._functions",
+    "function_to_end": "landform.probes._functions",
+    "function_step": "landform.probes._functions",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")
