@@ -173,6 +173,17 @@ def test_the_classifier_is_the_minimum_that_scipy_finds(outputs: int, ridge: flo
     torch.testing.assert_close(soft.logits, found.logits)
 
 
+@given(st.floats(1e-3, 1e3), st.floats(-7, -1))
+@settings(max_examples=10)
+def test_a_kernel_of_another_scale_with_the_ridge_to_match_is_the_same_classifier(scale, power) -> None:
+    kernel, y = random_kernel(7, 2), torch.tensor([0, 1, 0, 1, 1, 0, 2])
+    one, other = classifier(kernel, y, 10**power), classifier(scale * kernel, y, scale * 10**power)
+    assert one.converged
+    assert other.converged
+    torch.testing.assert_close(one.logits, other.logits, rtol=1e-2, atol=1e-3)
+    assert one.loss == pytest.approx(other.loss, rel=1e-2)
+
+
 def test_a_classifier_without_a_minimum_says_so() -> None:
     kernel, y = random_kernel(6, 0), torch.tensor([0, 1, 0, 1, 1, 0])
     found = classifier(kernel, y, 0.0)

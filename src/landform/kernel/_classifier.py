@@ -15,6 +15,8 @@ from landform.kernel._targets import starts_of, targets_of
 
 # A step is kept if the loss falls by this share of what its slope promises (Armijo).
 _ENOUGH = 1e-4
+# At the minimum the slope of the loss is that of the penalty; what is left of both is at most this share of either.
+_BALANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Classifier:
         iterations: Newton steps.
         products: products with the Hessian.
         separable: whether f tells all training samples apart, so that without a ridge the loss has no minimum.
-        converged: whether the gradient is within the tolerance and there is a minimum.
+        converged: whether the gradient is as small as asked and there is a minimum.
         status: in a sentence, how it ended.
     """
 
@@ -84,7 +86,8 @@ def classifier(
             only where the kernel cannot tell all samples apart.
         initial: what the network put out before training, ``[n, C]``; zero by default.
         classes: how many classes there are, where the labels do not show all of them.
-        tol: gradient at which it stops, relative to that at the start.
+        tol: gradient at which it stops, relative to that at the start; with a ridge it must also be within a thousandth
+            of the penalty's own, which a small ridge makes much smaller.
         max_iterations: Newton steps at most.
 
     Returns:
@@ -112,7 +115,13 @@ def classifier(
     objective, gradient, logits = problem.look(w)
     first = float(gradient.norm())
     stuck = False
-    while float(gradient.norm()) > tol * first and iterations < max_iterations and not stuck:
+
+    def settled() -> bool:
+        """Small beside the start, and beside the two parts that balance at the minimum."""
+        norm = float(gradient.norm())
+        return norm <= tol * first and (ridge == 0 or norm <= _BALANCE * ridge * float(w.norm()))
+
+    while not settled() and iterations < max_iterations and not stuck:
         forcing = min(0.1, (float(gradient.norm()) / first) ** 0.5)
         step, spent = problem.newton(logits, gradient, forcing)
         products += spent
@@ -134,7 +143,7 @@ def classifier(
     relative = float(gradient.norm()) / first if first else 0.0
     added = logits - start
     separable = given.labels is not None and bool((_margins(added, given.labels) > 0).all())
-    done = relative <= tol and (ridge > 0 or not separable)
+    done = settled() and (ridge > 0 or not separable)
     error = given.errors(logits)
     coefficients = (vectors @ (w / values.sqrt()[:, None])).reshape(y.shape)
     penalty = 0.5 * ridge * float(w.square().sum())

@@ -53,8 +53,8 @@ class Linearised(nn.Module):
         Returns:
             What the network returns, with every tensor in it expanded.
         """
-        layout: Layout = self.__dict__["_layout"]
-        places: list[tuple[dict[str, Tensor], str, str]] = self.__dict__["_places"]
+        layout: Layout = self.__dict__["_taylor_layout"]
+        places: list[tuple[dict[str, Tensor], str, str]] = self.__dict__["_taylor_places"]
         now = {name: home[key] for home, key, name in places}
         if any(isinstance(tensor, Stacked) for tensor in now.values()):
             raise Unstackable("a linearised model is evaluated at one point at a time")
@@ -91,12 +91,12 @@ class Linearised(nn.Module):
         Forward mode is exact for the change and for its gradient by ``moved``. Where an operation has no forward mode,
         the product is that of a transposed transpose.
         """
-        if not self.__dict__.get("_reverse", False):
+        if not self.__dict__.get("_taylor_reverse", False):
             _load_forward_mode()
             try:
                 return _jvp(f, (onset,), (moved,))
             except NotImplementedError:
-                self.__dict__["_reverse"] = True
+                self.__dict__["_taylor_reverse"] = True
         values, back = _vjp(f, onset)
         nothing = pytree.tree_map(torch.zeros_like, values)
         _, forth = _vjp(lambda v: back(v)[0], nothing)
@@ -155,7 +155,7 @@ class Linearised(nn.Module):
     @contextmanager
     def _filled(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
         """Run the network with other parameters in place of its own."""
-        places: list[tuple[dict[str, Any], str, str]] = self.__dict__["_places"]
+        places: list[tuple[dict[str, Any], str, str]] = self.__dict__["_taylor_places"]
         before = [home[key] for home, key, _ in places]
         recurrent = [module for module in self.modules() if isinstance(module, nn.RNNBase)]
         flat = [module._flat_weights for module in recurrent]
@@ -252,13 +252,13 @@ def linearise(model: nn.Module, point: Tensor | None = None) -> nn.Module:
                 )
             object.__setattr__(module, "__class__", FixedBatchNorm)
     owners = {**{name: name for name in layout.names}, **(layout.tied or {})}
-    net.__dict__["_places"] = [
+    net.__dict__["_taylor_places"] = [
         (module._parameters, key, owners[full])
         for prefix, module in net.named_modules(remove_duplicate=False)
         for key in module._parameters
         if (full := f"{prefix}.{key}" if prefix else key) in owners
     ]
-    net.__dict__["_layout"] = layout
+    net.__dict__["_taylor_layout"] = layout
     object.__setattr__(net, "__class__", _class_of(type(net)))
     onset = onset.detach().to(next(net.parameters()).device, copy=True)
     net.register_buffer("linearised_at", onset, persistent=False)

@@ -69,8 +69,8 @@ def operator(
 ) -> KernelOperator:
     """See the tangent kernel of a landscape's data as an operator.
 
-    A product costs a Jacobian product forth and one back (about two thirds of a Hessian product), K times that for the
-    trace kernel, and holds no ``N K x N K`` matrix.
+    A product costs a Jacobian product back and one forth, as one with the Gauss-Newton matrix does, and K times that
+    for the trace kernel; no ``N K x N K`` matrix is held.
 
     Args:
         landscape: the network and the data.
