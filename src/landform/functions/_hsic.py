@@ -64,16 +64,20 @@ def centre(kernel: Tensor, unbiased: bool) -> Tensor:
         ``[B, B]``.
     """
     n = len(kernel)
+    inner = kernel.clone()
     if unbiased:
-        bare = kernel - torch.diag(kernel.diagonal())
-        sums = bare.sum(0)
-        inner = bare - (sums[:, None] + sums[None]) / (n - 2) + sums.sum() / ((n - 1) * (n - 2))
-        inner.fill_diagonal_(0)
+        sums = inner.fill_diagonal_(0).sum(0)
+        shares = (sums - sums.sum() / (2 * (n - 1))) / (n - 2)
     else:
-        means = kernel.mean(0)
-        inner = kernel - means[:, None] - means[None] + means.mean()
-    # A kernel that is the same everywhere leaves nothing but rounding.
-    return inner * (inner.abs().max() > 16 * torch.finfo(inner.dtype).eps * kernel.abs().max())
+        sums = inner.sum(0)
+        shares = (sums - sums.sum() / (2 * n)) / n
+    inner.sub_(shares[:, None]).sub_(shares[None])
+    if unbiased:
+        inner.fill_diagonal_(0)
+    # A kernel that is the same everywhere leaves nothing but rounding. Its largest entry lies on its diagonal.
+    rounding = 16 * torch.finfo(inner.dtype).eps * n * kernel.diagonal().max()
+    flat = inner.flatten()
+    return inner if bool(flat @ flat > rounding.square()) else torch.zeros_like(inner)
 
 
 def products(left: Tensor, right: Tensor, unbiased: bool) -> Tensor:
@@ -89,6 +93,20 @@ def products(left: Tensor, right: Tensor, unbiased: bool) -> Tensor:
     """
     n = left.shape[-1]
     return left.flatten(1) @ right.flatten(1).T / (n * (n - 3) if unbiased else (n - 1) ** 2)
+
+
+def squares(centred_kernels: Tensor) -> Tensor:
+    """Unbiased HSIC of each centred kernel with itself.
+
+    Args:
+        centred_kernels: ``[p, B, B]``.
+
+    Returns:
+        ``[p]``.
+    """
+    n = centred_kernels.shape[-1]
+    rows = centred_kernels.flatten(1)
+    return torch.stack([row @ row for row in rows]) / (n * (n - 3))
 
 
 def similarity(across: Tensor, left: Tensor, right: Tensor) -> Tensor:

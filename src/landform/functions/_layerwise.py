@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landform.errors import BadInput
 from landform.functions._contract import check_ends
-from landform.functions._hsic import Kernel, centre, gram, products, similarity
+from landform.functions._hsic import Kernel, centre, gram, products, similarity, squares
 from landform.functions._moments import Moments
 from landform.functions._walk import Own, walk
 from landform.functions._watch import Layers, LayerWatch, layer_names
@@ -127,10 +127,7 @@ class Kernels:
             left, right = (torch.stack([taken[name][1][at] for name in names]) for taken in (first, second))
             size = left.shape[-1]
             self.samples += size
-            found = (
-                products(left, right, True),
-                *(side.flatten(1).square().sum(1) / (size * (size - 3)) for side in (left, right)),
-            )
+            found = (products(left, right, True), squares(left), squares(right))
             for total, one in zip(self._sums, found, strict=True):
                 total += size * one.cpu()
 
