@@ -23,6 +23,12 @@ _PROBES = {
     "function_from_start": "landform.probes._functions",
     "function_to_end": "landform.probes._functions",
     "function_step": "landform.probes._functions",
+    "kernel_velocity": "landform.probes._kernel",
+    "kernel_distance": "landform.probes._kernel",
+    "kernel_alignment": "landform.probes._kernel",
+    "kernel_spectrum": "landform.probes._kernel",
+    "kernel_distances": "landform.probes._kernel",
+    "kernel_map": "landform.probes._kernel",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")
