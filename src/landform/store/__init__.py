@@ -17,7 +17,16 @@ from landform.store._files import (
     write_text,
 )
 from landform.store._folders import Lock, check_name, free_space, make_folder, remove, size_text, sweep
-from landform.store._tensors import Entry, TensorFile, can_hold, checksum, open_tensors, read_tensors, write_tensors
+from landform.store._tensors import (
+    Entry,
+    TensorFile,
+    can_hold,
+    checksum,
+    open_tensors,
+    read_tensors,
+    scratch,
+    write_tensors,
+)
 
 __all__ = [
     "Entry",
@@ -35,6 +44,7 @@ __all__ = [
     "read_tensors",
     "read_text",
     "remove",
+    "scratch",
     "settle_folder",
     "size_text",
     "sweep",

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from landform.errors import BadInput
-from landform.store._files import damaged, unreadable, write_bytes
+from landform.store._files import damaged, unreadable, why_not_written, write_bytes
 
 _CODES = {
     torch.float64: "F64",
@@ -183,6 +184,27 @@ class TensorFile:
             return result
         return out.copy_(result)
 
+    def map(self, name: str) -> Tensor:
+        """See one tensor without reading it: its pages come from the file as they are used, unverified.
+
+        Args:
+            name: the tensor.
+
+        Returns:
+            The tensor, on the CPU; what is written into it does not reach the file.
+
+        Raises:
+            BadInput: when the file holds no tensor of this name.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            raise BadInput(f"{self.path} holds no tensor {name}: it has {', '.join(self.entries) or 'none'}.")
+        if entry.stop == entry.start:
+            return torch.empty(entry.shape, dtype=entry.dtype)
+        count = entry.stop - entry.start
+        seen = np.memmap(self.path, np.uint8, mode="c", offset=self.offset + entry.start, shape=(count,))
+        return torch.from_numpy(seen).view(entry.dtype).view(entry.shape)
+
     def read_all(self) -> dict[str, Tensor]:
         """Read every tensor and verify it.
 
@@ -190,6 +212,30 @@ class TensorFile:
             The tensors by name.
         """
         return {name: self.read(name) for name in self.entries}
+
+
+def scratch(path: str | Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Make room for a tensor that memory need not hold: a file of its numbers, to be removed when done.
+
+    Args:
+        path: the file, written anew.
+        shape: of the tensor.
+        dtype: of the tensor.
+
+    Returns:
+        The tensor, zeros at first; what is written into it goes to the file.
+
+    Raises:
+        BadInput: when the file cannot be written.
+    """
+    count = math.prod(shape) * dtype.itemsize
+    try:
+        with open(path, "wb") as file:
+            file.truncate(count)
+        room = np.memmap(path, np.uint8, mode="r+", shape=(count,))
+    except OSError as why:
+        raise BadInput(why_not_written(Path(path), why)) from None
+    return torch.from_numpy(room).view(dtype).view(shape)
 
 
 def open_tensors(path: str | Path) -> TensorFile:
