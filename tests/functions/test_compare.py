@@ -297,5 +297,11 @@ def test_layers_that_cannot_be_compared_are_named() -> None:
     assert fn.layer_cka(landscape, a, b).layers == ("last",)  # 'all' passes over the others
     with pytest.raises(BadInput, match="Layer turned puts out 36 rows for 90 samples"):
         fn.layer_cka(landscape, a, b, layers=["turned", "last"])
+    with pytest.raises(BadInput, match="Layer unused is not called"):
+        fn.layer_cka(landscape, a, b, layers=["last", "unused"])
     with pytest.raises(BadInput, match="None of these layers is called"):
-        fn.layer_cka(landscape, a, b, layers=["unused"])
+        fn.layer_cka(landscape, a, b, layers="un*")
+    assert fn.layer_cka(landscape, a, b, layers="*s*").layers == ("last",)
+    x, y = data()
+    single = lf.Landscape(nn.Linear(36, 4).double(), (x.flatten(1), y), device="cpu")  # a model that is one layer
+    assert fn.layer_cka(single, *points(single)).layers == ("",)

@@ -14,7 +14,7 @@ from landform.functions._contract import check_ends
 from landform.functions._hsic import Kernel, centre, gram, products, similarity, squares
 from landform.functions._moments import Moments
 from landform.functions._walk import Own, walk
-from landform.functions._watch import Layers, LayerWatch, layer_names
+from landform.functions._watch import Layers, LayerWatch
 from landform.landscape import Landscape
 
 Features: TypeAlias = Callable[[Tensor], Tensor]
@@ -297,8 +297,7 @@ def watch_for(landscape: Landscape, layers: Layers, take: Callable[[Tensor], Any
     Returns:
         The watch.
     """
-    net = landscape._function.net
-    return LayerWatch(net, layer_names(net, layers), take, lenient=layers == "all")
+    return LayerWatch(landscape._function.net, layers, take)
 
 
 def with_rows(counts: Mapping[str, int], samples: int, lenient: bool) -> tuple[str, ...]:

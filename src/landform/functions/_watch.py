@@ -53,18 +53,23 @@ def layer_names(net: nn.Module, layers: Layers) -> tuple[str, ...]:
 class LayerWatch:
     """Take something of the output of each of some layers, while a model runs."""
 
-    def __init__(self, net: nn.Module, names: Sequence[str], take: Take, lenient: bool = False) -> None:
+    def __init__(self, net: nn.Module, layers: Layers, take: Take) -> None:
         """Say what to look at.
 
         Args:
             net: the model.
-            names: of the layers.
+            layers: which layers, as for `layer_names`; ``"all"`` passes over those whose outputs are no tensors of
+                floating-point numbers.
             take: given the output of a layer, returns what to keep of it; what it returns must not be a view, as a
                 later layer may work in place.
-            lenient: pass over layers whose outputs are no tensors of floating-point numbers.
+
+        Raises:
+            BadInput: when there is no layer of a name.
         """
         self._modules: Mapping[str, nn.Module] = dict(net.named_modules())
-        self._names, self._take, self._lenient = names, take, lenient
+        self._names, self._take, self._lenient = layer_names(net, layers), take, layers == "all"
+        given = () if layers == "all" else (layers,) if isinstance(layers, str) else layers
+        self._wanted = [name for name in self._names if name in given]
         self._taken: dict[str, Any] = {}
 
     @contextmanager
@@ -78,8 +83,15 @@ class LayerWatch:
                 handle.remove()
 
     def taken(self) -> dict[str, Any]:
-        """What was taken since the last time, by layer; a second call of one layer is ``name#2``."""
+        """What was taken since the last time, by layer; a second call of one layer is ``name#2``.
+
+        Raises:
+            BadInput: when a layer that was asked for by name was not called.
+        """
         taken, self._taken = self._taken, {}
+        missing = [name for name in self._wanted if name not in taken]
+        if missing:
+            raise BadInput(f"Layer {missing[0]} is not called in the model's forward pass: leave it out.")
         return taken
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
