@@ -148,3 +148,24 @@ def test_loaders_dicts_and_sequences_of_labels() -> None:
     G, F = landscape.gauss_newton(landscape.here), landscape.fisher(landscape.here)
     torch.testing.assert_close(G @ v, F @ v)
     torch.testing.assert_close(landscape.hessian(landscape.here, memory=0) @ v, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_dict_targets_weigh_by_samples_and_not_by_keys() -> None:
+    from landform.landscape import Landscape
+
+    made = make("tanh")
+    batches = [{"x": x, "y": y} for x, y in zip(made.x.split(5), made.y.split(5), strict=True)]  # the last has 2 of 17
+
+    def loss(outputs: torch.Tensor, targets: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(outputs, targets["labels"])
+
+    def forward(net: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return net(batch["x"]), {"labels": batch["y"], "twice": 2 * batch["y"], "thrice": 3 * batch["y"]}
+
+    landscape = Landscape(made.model, batches, device="cpu", loss=loss, forward=forward)
+    for memory in (0, 2**30):
+        H = landscape.hessian(made.point, memory=memory).dense()
+        G = landscape.gauss_newton(made.point, memory=memory).dense()
+        assert relative(H, dense_hessian(made)) < 1e-10
+        J = explicit_jacobian(made)
+        assert relative(G, J.T @ loss_hessian(made) @ J) < 1e-10

@@ -42,6 +42,46 @@ class Skewed(torch.autograd.Function):
         return g * (2 * a + 3 * a.roll(1, -1).square())
 
 
+class Once(torch.autograd.Function):
+    """Squares, and is marked to be differentiated once only."""
+
+    @staticmethod
+    def forward(ctx, a):
+        ctx.save_for_backward(a)
+        return a.square()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        (a,) = ctx.saved_tensors
+        return 2 * a * g
+
+
+class Wrapped(nn.Module):
+    """A custom function between two layers."""
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function, self.first, self.last = function, nn.Linear(4, 3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function.apply(self.first(x)))
+
+
+class Square(torch.autograd.Function):
+    """Squares, by a backward that can be differentiated again."""
+
+    @staticmethod
+    def forward(ctx, a):
+        ctx.save_for_backward(a)
+        return a.square()
+
+    @staticmethod
+    def backward(ctx, g):
+        (a,) = ctx.saved_tensors
+        return 2 * a * g
+
+
 class Many(nn.Linear):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"logits": super().forward(x)}
@@ -74,6 +114,11 @@ REFUSED = {
     "vector loss": (lambda: landscape(loss=lambda z, t: z.sum(1)), "not one number"),
     "no second derivative": (lambda: at(landscape(Fused())), "flash_attention"),
     "not symmetric": (lambda: at(landscape(loss=lambda z, t: Skewed.apply(z) / len(z))), "Hessian is not symmetric"),
+    "once, in the loss": (lambda: at(landscape(loss=lambda z, t: Once.apply(z).mean())), "function Once cannot"),
+    "once, in the loss, unchecked": (lambda: at(landscape(loss=lambda z, t: Once.apply(z).mean()), check=False),
+                                     "function Once cannot"),
+    "once, in the model": (lambda: at(landscape(Wrapped(Once)), "gauss_newton"), "function Once cannot"),
+    "once, functional": (lambda: at(landscape(Wrapped(Once)), "functional_hessian"), "function Once cannot"),
     "not convex": (lambda: at(landscape(loss=lambda z, t: -z.square().mean()), "gauss_newton"), "not convex"),
     "not finite": (lambda: at(landscape(loss=lambda z, t: (z * 0).abs().pow(1.5).mean())), "not finite"),
     "dict": (lambda: at(landscape(Many(4, 3), loss=dict_loss), "gauss_newton"), "outputs are a dict"),
@@ -104,6 +149,19 @@ def test_the_check_can_be_left_out() -> None:
     assert float((H - H.T).norm() / H.norm()) > 0.01
     bent = landscape(loss=lambda z, t: z.sin().mean())
     assert float(torch.linalg.eigvalsh(bent.gauss_newton(bent.here, check=False).dense())[0]) < 0
+
+
+def test_a_custom_function_that_can_be_differentiated_twice_is_taken() -> None:
+    custom, (x, y) = Wrapped(Square), (X, Y)
+    place = Landscape(custom, (x, y), device="cpu")
+
+    def loss(point: Tensor) -> Tensor:
+        p = place.layout.views(point)
+        hidden = F.linear(x, p["first.weight"], p["first.bias"]).square()
+        return F.cross_entropy(F.linear(hidden, p["last.weight"], p["last.bias"]), y)
+
+    expected = torch.autograd.functional.hessian(loss, place.here)
+    torch.testing.assert_close(place.hessian(place.here).dense(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_losses_without_curvature_give_zero() -> None:

@@ -17,6 +17,7 @@ from landform.layout import Layout, Part
 from landform.operators._convolution import LeanConvolutions, Wanted
 from landform.operators._ground import Ground
 from landform.operators._measure import Flops, Saved
+from landform.operators._once import refuse_once_differentiable
 from landform.operators._operator import Operator, layout_of, part_name
 from landform.operators._probe import check_symmetry
 
@@ -171,6 +172,7 @@ class Batched(Operator, Generic[G]):
             with Saved(self._leaves.values()) as saved, Flops() as recording:
                 outputs, targets = next(passes)
                 graph = self._record(outputs, targets, 0)
+            refuse_once_differentiable(outputs, self._ground.loss(outputs, targets))
             numbers = self._numbers(outputs, targets)
         with Flops() as product:
             self._through([graph], {name: torch.ones_like(leaf) for name, leaf in self._leaves.items()})
