@@ -22,7 +22,18 @@ from landform.kernel._spectrum import (
     label_energy,
     spectrum,
 )
-from landform.kernel.finite import Choice, Plan, by_layer, explain, ntk, ntk_to_file
+from landform.kernel.finite import (
+    Choice,
+    Estimate,
+    Plan,
+    by_layer,
+    estimate_outputs,
+    estimate_parameters,
+    explain,
+    ntk,
+    ntk_to_file,
+    precision_error,
+)
 
 __all__ = [
     "Changes",
@@ -30,6 +41,7 @@ __all__ = [
     "Classifier",
     "Descent",
     "Eigenfeatures",
+    "Estimate",
     "Flow",
     "KernelOperator",
     "LabelEnergy",
@@ -48,6 +60,8 @@ __all__ = [
     "distances",
     "effective_rank",
     "eigenfeatures",
+    "estimate_outputs",
+    "estimate_parameters",
     "explain",
     "gradient_flow",
     "label_energy",
@@ -57,6 +71,7 @@ __all__ = [
     "nystroem",
     "operator",
     "polar",
+    "precision_error",
     "predict",
     "regression",
     "ridge_path",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -65,8 +65,8 @@ def ntk(
         BadInput: when samples are not independent, or the kernel does not fit into the memory.
     """
     work = work_of(landscape, point, x, x2, kind, memory, buffers)
-    with _products(precision):
-        (kernel,) = _whole(work, (None,), progress).values()
+    with products(precision):
+        (kernel,) = whole_of(work, (None,), progress).values()
     return presented(kernel, work.plan.reduce)
 
 
@@ -107,7 +107,7 @@ def by_layer(
             f"The kernels of {len(modules)} layers take {needed / 2**20:,.0f} MB, and memory= is {memory / 2**20:,.0f} "
             "MB: give more, fewer samples, or kind='trace'."
         )
-    found = _whole(work, modules, progress)
+    found = whole_of(work, modules, progress)
     return {str(name): presented(kernel, work.plan.reduce) for name, kernel in found.items()}
 
 
@@ -146,6 +146,7 @@ class Work:
     left: Samples
     right: Samples | None
     kind: Kind
+    mixes: Tensor | None
     plan: Plan
     replan: Callable[[frozenset[type[Held]]], Plan]
 
@@ -169,13 +170,32 @@ def work_of(
     memory: float,
     buffers: Mapping[str, Tensor] | None,
     whole: bool = True,
+    mixes: Callable[[int], Tensor] | None = None,
 ) -> Work:
+    """Read what a user asks for, look at two samples, and plan.
+
+    Args:
+        landscape: as for `ntk`.
+        point: as for `ntk`.
+        x: as for `ntk`.
+        x2: as for `ntk`.
+        kind: as for `ntk`.
+        memory: bytes.
+        buffers: as for `ntk`.
+        whole: whether the whole kernel is held in memory, or one stripe of its rows.
+        mixes: makes, for K outputs, mixes of them ``[d, K]`` to take in their place.
+
+    Returns:
+        The work.
+    """
     left = samples_of(landscape, x, "x", kind == "loss")
     right = None if x2 is None else samples_of(landscape, x2, "x2", kind == "loss")
     rules = Rules(landscape, point, left.batch, buffers=buffers)
     reduce = _reduce(kind, rules.outputs)
+    mixed = None if mixes is None else mixes(rules.outputs).to(rules.point)
     two = left.part(slice(0, 2))
-    along = _cotangents(kind, rules, rules(two), range(_count(kind, rules.outputs)))
+    count = len(mixed) if mixed is not None else _count(kind, rules.outputs)
+    along = _cotangents(kind, mixed, rules, rules(two), range(count))
 
     def made(without: frozenset[type[Held]]) -> Plan:
         against = len(left) if right is None else len(right)
@@ -192,7 +212,7 @@ def work_of(
             without=without,
         )
 
-    return Work(rules, left, right, kind, made(frozenset()), made)
+    return Work(rules, left, right, kind, mixed, made(frozenset()), made)
 
 
 def _reduce(kind: Kind, outputs: int) -> Reduce:
@@ -209,9 +229,11 @@ def _count(kind: Kind, outputs: int) -> int:
     return outputs if kind in ("full", "trace", "each") else 1
 
 
-def _cotangents(kind: Kind, rules: Rules, passed: Pass, which: range) -> Tensor:
+def _cotangents(kind: Kind, mixes: Tensor | None, rules: Rules, passed: Pass, which: range) -> Tensor:
     """The cotangents of some of the gradients of every sample, ``[len(which), B, K]``."""
     outputs = passed.outputs
+    if mixes is not None:
+        return mixes[which.start : which.stop].unsqueeze(1).expand(-1, len(outputs), -1)
     if kind == "loss":
         return _loss_cotangents(rules, passed)
     along = outputs.new_zeros(len(which), *outputs.shape)
@@ -235,7 +257,7 @@ class NotSeparable(Exception):
     """A layer's cotangents turned out to have no common factor over its positions."""
 
 
-def _whole(work: Work, modules: tuple[str | None, ...], progress: Progress | None) -> dict[str | None, Tensor]:
+def whole_of(work: Work, modules: tuple[str | None, ...], progress: Progress | None) -> dict[str | None, Tensor]:
     """The kernel in memory, or one for each module."""
     try:
         found = {module: _empty(work) for module in modules}
@@ -245,7 +267,7 @@ def _whole(work: Work, modules: tuple[str | None, ...], progress: Progress | Non
             stripes = {module: _rows_of(kernel, rows, work.plan.reduce) for module, kernel in found.items()}
             fill(work, rows, stripes, done)
     except NotSeparable:
-        return _whole(without_separable(work), modules, progress)
+        return whole_of(without_separable(work), modules, progress)
     if work.right is None:
         for kernel in found.values():
             mirror(kernel, work.plan)
@@ -253,7 +275,7 @@ def _whole(work: Work, modules: tuple[str | None, ...], progress: Progress | Non
 
 
 def without_separable(work: Work) -> Work:
-    return Work(work.rules, work.left, work.right, work.kind, work.replan(frozenset({Separable})), work.replan)
+    return replace(work, plan=work.replan(frozenset({Separable})))
 
 
 def fill(
@@ -300,7 +322,7 @@ def _hold(work: Work, samples: Samples, part: slice, which: range, done: Counter
     for start in range(part.start, part.stop, work.plan.chunk):
         chunk = slice(start, min(start + work.plan.chunk, part.stop))
         passed = work.rules(samples.part(chunk))
-        along = _cotangents(work.kind, work.rules, passed, which)
+        along = _cotangents(work.kind, work.mixes, work.rules, passed, which)
         for number, layer in enumerate(passed.pull_layers(along, last=True)):
             form = _formed(work.plan.layers[number], layer)
             if len(held) == number:
@@ -383,8 +405,18 @@ def _module(choice: Choice) -> str:
 
 
 @contextmanager
-def _products(precision: str) -> Iterator[None]:
-    """Let products inside round their factors to bfloat16."""
+def products(precision: str) -> Iterator[None]:
+    """Let products inside round their factors to bfloat16.
+
+    Args:
+        precision: ``"full"`` or ``"bfloat16"``.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BadInput: for any other.
+    """
     if precision not in ("full", "bfloat16"):
         raise BadInput(f"precision is {precision!r}: give 'full' or 'bfloat16'.")
     if precision == "full":
