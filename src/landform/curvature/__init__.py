@@ -4,6 +4,7 @@ Everything is a view of one Krylov basis, or of random products; every result sa
 and how far it can be off.
 """
 
+from landform.curvature._classes import ClassParts, class_parts
 from landform.curvature._confinement import Confinement, confinement, overlap
 from landform.curvature._contract import Symmetric
 from landform.curvature._density import Density, density
@@ -28,6 +29,7 @@ from landform.curvature._trace import Diagonal, Trace, diagonal, trace
 
 __all__ = [
     "AverageSharpness",
+    "ClassParts",
     "Confinement",
     "Coupling",
     "Density",
@@ -51,6 +53,7 @@ __all__ = [
     "aligned",
     "average_sharpness",
     "by_module",
+    "class_parts",
     "confinement",
     "coupling",
     "coupling_of",
