@@ -4,7 +4,7 @@ Three nouns, and functions between them: a `Landscape` is a loss as a function o
 a training run visited, an `Atlas` is what was measured along it.
 """
 
-from landform import curvature, data, kernel, models, probes
+from landform import curvature, data, functions, kernel, models, probes
 from landform.atlas import Atlas
 from landform.errors import BadInput, Damaged
 from landform.landscape import Landscape
@@ -34,6 +34,7 @@ __all__ = [
     "curvature",
     "data",
     "every",
+    "functions",
     "kernel",
     "log_spaced",
     "models",

@@ -297,3 +297,20 @@ def test_misuse_is_told_in_one_sentence(digits: tuple[lf.Landscape, Tensor]) -> 
         ntk(landscape, here, x, precision="half")  # type: ignore[arg-type]
     with pytest.raises(lf.BadInput):
         ntk(landscape, here[:-1], x)
+
+
+def test_the_conjugate_kernel_is_that_of_the_readout(digits: tuple[lf.Landscape, Tensor]) -> None:
+    landscape, x = digits
+    found = lf.kernel.activations(landscape, landscape.here, x)
+    readout = by_layer(landscape, landscape.here, x, kind=2)["readout"]
+    torch.testing.assert_close(found + 1, readout, rtol=1e-5, atol=1e-4)
+    other = lf.kernel.activations(landscape, landscape.here, x[:3], x, layer="conv2")
+    model = lf.models.small_cnn(inputs=(1, 8, 8), classes=4, width=6)
+    caught: list[Tensor] = []
+    landscape.layout.load_(model, landscape.here)
+    model.get_submodule("conv2").register_forward_hook(lambda _, given, __: caught.append(given[0].flatten(1)))
+    with torch.no_grad():
+        model(x)
+    torch.testing.assert_close(other, caught[0][:3] @ caught[0].T, rtol=1e-5, atol=1e-5)
+    with pytest.raises(lf.BadInput, match="There is no layer 'conv9'"):
+        lf.kernel.activations(landscape, landscape.here, x, layer="conv9")

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 import landform
 from landform.cli._demo import demo
 from landform.cli._info import info
+from landform.cli._kernel import kernel
 from landform.cli._list import list_
 from landform.cli._report import report
 from landform.cli._show import Stopped, say
@@ -38,7 +39,7 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, train, survey, report, info):
+for _command in (demo, train, survey, report, kernel, info):
     app.command(_command)
 app.command(list_, name="list")
 

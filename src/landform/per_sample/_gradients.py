@@ -282,6 +282,23 @@ class Pass:
         for name, direct in own.items():
             yield Layer(name, None, direct)
 
+    def entering(self, name: str) -> Tensor:
+        """What goes into the layer that has a weight.
+
+        Args:
+            name: the weight, which must have a rule and be used once.
+
+        Returns:
+            ``[B, ...]``, without a graph.
+
+        Raises:
+            BadInput: when there is no such layer.
+        """
+        places = [i for i, use in enumerate(self._uses) if use.weight is not None and use.weight.name == name]
+        if len(places) != 1 or name in self._loose:
+            raise BadInput(f"{name} is used {len(places)} times by operations with a rule: name a weight used once.")
+        return self._inputs[places[0]]
+
     def _ruled(self, place: Place | None) -> TypeGuard[Place]:
         return place is not None and place.name not in self._loose
 

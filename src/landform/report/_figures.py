@@ -7,14 +7,17 @@ from collections.abc import Callable
 import numpy as np
 
 from landform.report import _curvature_figures as curvature
+from landform.report import _function_figures as functions
+from landform.report import _kernel_figures as kernel
 from landform.report._figure import Axis, Figure, Numbers, Series
+from landform.report._heat import HeatMap
 from landform.report._lines import OTHER, TRAIN, Times, along, time_axis, value_axis
 from landform.report._material import Material
 
 _WINDOWS = 100
 
 
-def figures(material: Material, times: Times = "auto") -> list[Figure]:
+def figures(material: Material, times: Times = "auto") -> list[Figure | HeatMap]:
     """Describe every figure for which there are numbers.
 
     Args:
@@ -38,8 +41,20 @@ def figures(material: Material, times: Times = "auto") -> list[Figure]:
         curvature.gradient_in_top,
         curvature.trace,
         curvature.density,
+        kernel.velocity,
+        kernel.velocity_per_lr,
+        kernel.distance,
+        kernel.alignment,
+        kernel.effective_rank,
+        kernel.eigenvalues,
+        kernel.decay,
+        kernel.label_energy,
+        functions.from_start,
+        functions.to_end,
+        functions.step,
     ]
-    return [figure for make in makers if (figure := make(material, times)) is not None]
+    found: list[Figure | HeatMap] = [figure for make in makers if (figure := make(material, times)) is not None]
+    return [*found, *material.maps]
 
 
 def loss(material: Material, times: Times = "auto") -> Figure | None:

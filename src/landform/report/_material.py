@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from landform.report._figure import Numbers
+from landform.report._heat import HeatMap
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Material:
         name: of the run.
         measured: quantities along the run, by name.
         spread: quantities of several numbers at each time, by name; on the first data set.
+        maps: heat maps of quantities of more dimensions.
         curves: what the training loop itself kept, by name: epochs ``[n]`` and values ``[n]``.
         settings: what was trained and how, in groups of names and values.
         records: how many times were recorded.
@@ -77,6 +79,7 @@ class Material:
     name: str
     measured: Mapping[str, Measured] = field(default_factory=dict)
     spread: Mapping[str, Spread] = field(default_factory=dict)
+    maps: tuple[HeatMap, ...] = ()
     curves: Mapping[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: int = 0

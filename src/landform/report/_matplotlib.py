@@ -9,6 +9,7 @@ import numpy as np
 
 from landform.errors import try_import
 from landform.report._figure import Axis, Figure, Series, extent
+from landform.report._heat import HeatMap, draw_heat
 from landform.report._style import DASHES, HEIGHT, INK, LIGHT, MARKS, WIDTH, nth
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _RC: Any = {
 }
 
 
-def draw(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
+def draw(figure: Figure | HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
     """Draw a figure.
 
     Args:
@@ -50,6 +51,8 @@ def draw(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
     Raises:
         BadInput: when matplotlib is not installed.
     """
+    if isinstance(figure, HeatMap):
+        return draw_heat(figure, kind)
     try_import("matplotlib", "report")
     import matplotlib
     from matplotlib.figure import Figure as Canvas

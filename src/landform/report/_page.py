@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from landform.report._facts import facts, number
 from landform.report._figure import Figure
 from landform.report._figures import figures
 from landform.report._gather import gather
+from landform.report._heat import HeatMap
 from landform.report._lines import Times
 from landform.report._material import Material
 from landform.report._matplotlib import draw
@@ -77,7 +78,7 @@ def check_installed() -> None:
         try_import(module, "report")
 
 
-def page(material: Material, described: list[Figure]) -> str:
+def page(material: Material, described: Sequence[Figure | HeatMap]) -> str:
     """Write the page.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from landform.report._figure import Axis, Figure, Numbers, Series, extent
+from landform.report._heat import HeatMap, describe_heat
 from landform.report._style import DASHES, LIGHT, MARKS, nth
 
 _DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot"}
@@ -14,7 +15,7 @@ _MARKS = {"circle": "circle-open", "square": "square-open", "diamond": "diamond-
 _BAND = 0.18
 
 
-def describe(figure: Figure) -> dict[str, Any]:
+def describe(figure: Figure | HeatMap) -> dict[str, Any]:
     """Describe a figure for plotly.
 
     Every trace carries ``meta.colour``, its place in the palette, so that the page can recolour it.
@@ -25,6 +26,8 @@ def describe(figure: Figure) -> dict[str, Any]:
     Returns:
         ``{"data": [...], "layout": {...}}``, plain JSON.
     """
+    if isinstance(figure, HeatMap):
+        return describe_heat(figure)
     data: list[dict[str, Any]] = []
     for place, series in enumerate(figure.series):
         data += _traces(figure, series, place)

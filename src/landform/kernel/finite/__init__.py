@@ -1,5 +1,6 @@
 """The tangent kernel of a network as it is, layer by layer."""
 
+from landform.kernel.finite._activations import activations
 from landform.kernel.finite._estimate import Estimate, estimate_outputs, estimate_parameters, precision_error
 from landform.kernel.finite._ntk import MEMORY, Kind, Progress, by_layer, explain, ntk
 from landform.kernel.finite._plan import Choice, Plan
@@ -12,6 +13,7 @@ __all__ = [
     "Kind",
     "Plan",
     "Progress",
+    "activations",
     "by_layer",
     "estimate_outputs",
     "estimate_parameters",
