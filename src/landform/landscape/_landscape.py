@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,17 +14,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from landform.errors import BadInput
-from landform.landscape import _curvature
-from landform.landscape._batches import Stream, Tensors, batches_of, digest, digest_of
+from landform.landscape import _curvature, _fingerprint, _first
+from landform.landscape._batches import Stream, Tensors, batches_of
 from landform.landscape._batchnorm import BatchNorm, batchnorm_setting, estimating
-from landform.landscape._checks import (
-    check_buffers,
-    check_labels,
-    check_loss,
-    check_repeatable,
-    find_device,
-    first_line,
-)
+from landform.landscape._checks import check_buffers, find_device
 from landform.landscape._losses import Loss, loss_function, wrong
 from landform.landscape._terms import Forward, errors, front, pairwise, samples_in
 from landform.layout import Layout
@@ -176,26 +166,7 @@ class Landscape:
         part = self._data.subset(chosen)
         return self.on((part.inputs, part.targets))
 
-    def fingerprint(self) -> str:
-        """Name what this landscape measures by a short hash: data, loss, forward, layout, BatchNorm and type.
-
-        Returns:
-            The hash; two landscapes with the same one measure the same function, up to the loss's own code.
-        """
-        settings = [self._loss_name, getattr(self._forward, "__qualname__", ""), self.batchnorm, self.weight_decay]
-        structure = re.sub(" at 0x[0-9a-f]+", "", str(self._function.net))  # where a function lies says nothing
-        described = json.dumps([settings, str(self.dtype), self.layout.to_json(), structure])
-        parts = [described, self._state_digest(), digest_of(self._data, self._batch_size)]
-        if self.batchnorm == "recompute" and self._calibration is not self._data:
-            parts.append(digest_of(self._calibration, self._batch_size))
-        return hashlib.blake2b("|".join(parts).encode(), digest_size=10).hexdigest()
-
-    def _state_digest(self) -> str:
-        """Name what a point leaves out and the function depends on: frozen parameters, and the buffers it uses."""
-        changing = self._statistics if self.batchnorm in ("recompute", "batch") else ()
-        frozen = [p for p in self._function.net.parameters() if not p.is_meta]
-        kept = [buffer for name, buffer in self._function.buffers.items() if name not in changing]
-        return digest([*frozen, *kept, torch.tensor(self._batch_size if changing else 0)])
+    fingerprint = _fingerprint.fingerprint
 
     # ------------------------------------------------------------------------------------------------ measurements
 
@@ -458,31 +429,8 @@ class Landscape:
             return False
         return True
 
-    def _first_pass(self) -> tuple[Any, Any]:
-        batch = next(iter(self._data.batches(self._batch_size)))
-        with torch.no_grad():
-            result: tuple[Any, Any] = self._function(
-                self.layout.views(self.here), {}, lambda net: self._forward(net, batch)
-            )
-        return result
-
-    def _check(self) -> None:
-        """Run the first batch twice, and say what does not fit."""
-        try:
-            (outputs, targets), (again, _) = self._first_pass(), self._first_pass()
-        except BadInput:
-            raise
-        except Exception as why:
-            raise BadInput(
-                f"The model cannot run on the first batch of the data: {first_line(why)} Check the shape and the type "
-                "of the inputs, or give forward= for batches that are not (inputs, targets)."
-            ) from why
-        check_repeatable(outputs, again)
-        if self._loss_name == "cross-entropy":
-            plain = isinstance(self._data, Tensors) and self._forward is pairwise
-            check_labels(outputs, self._data.targets if plain else targets)  # type: ignore[union-attr]
-        check_loss(self._loss_name, self._loss, outputs, targets)
-        samples_in(targets)
+    _first_pass = _first.first_pass
+    _check = _first.check
 
     def __repr__(self) -> str:
         samples = f"{len(self._data)} samples" if isinstance(self._data, Tensors) else "a stream of batches"
