@@ -92,7 +92,7 @@ def test_all_pairs_of_a_small_matrix() -> None:
 
 def test_fewer_products_than_the_residual_rule_and_no_worse_than_asked() -> None:
     H = Dense(with_spectrum(SPECTRA["decaying"]))
-    modest, usual = eigenpairs(H, 5, judge="residuals"), eigenpairs(H, 5)
+    modest, usual = eigenpairs(H, 5), eigenpairs(H, 5, judge="values")
     assert usual.products < modest.products
     assert np.abs(usual.values.numpy() / SPECTRA["decaying"][:5] - 1).max() < 1e-3
 
@@ -172,3 +172,15 @@ def test_seeded() -> None:
     a, b, c = eigenpairs(H, 2, seed=1), eigenpairs(H, 2, seed=1), eigenpairs(H, 2, seed=2)
     assert torch.equal(a.vectors, b.vectors)
     assert not torch.equal(a.vectors, c.vectors)
+
+
+def test_a_close_pair_near_the_end_is_seldom_missed() -> None:
+    """Spectra on which stopping at the errors of the values missed one of the top 5 in one run of eight."""
+    top = torch.tensor([1.025, 0.7025, 0.6675, 0.5371, 0.5199, 0.5056, 0.48, 0.44], dtype=torch.float64)
+    bulk = torch.distributions.Exponential(1 / 0.03).sample((600,)).double().clamp_max(0.4)
+    diagonal = torch.cat([top, bulk])
+    H = Dense(torch.diag(diagonal))
+    runs = [eigenpairs(H, 5, seed=seed) for seed in range(40)]
+    off = [float(((pairs.values - top[:5]).abs() / top[:5]).max()) for pairs in runs]
+    assert all(pairs.converged for pairs in runs)
+    assert sum(error > 1.5e-3 for error in off) <= 2

@@ -98,7 +98,7 @@ def eigenpairs(
     *,
     tol: float = 1e-3,
     which: Which = "largest",
-    judge: Judge = "values",
+    judge: Judge = "residuals",
     start: Tensor | None = None,
     block: int = 1,
     max_products: int | None = None,
@@ -109,16 +109,18 @@ def eigenpairs(
 
     A residual r promises an eigenvalue within r. For an isolated eigenvalue that is far too modest: the error of the
     value is at most r^2 / gap (Parlett, *The Symmetric Eigenvalue Problem*, theorem 11.7.1). The gap is read off the
-    Ritz values, as if each lay nearer by its own residual. Since a close pair may look like one for a while, the square
-    is trusted only once the residual is within ten times the tolerance and 3% of the value.
+    Ritz values, as if each lay nearer by its own residual. But a close pair may look like one for a while, and an
+    eigenvector of which the start holds little comes late: on five hard spectra of 6,000 numbers, stopping on the
+    residuals missed one of the top 5 in 6 of 1,500 runs, stopping on the values (for one or two products less) in one
+    of 20. ``block=2`` begins with two vectors.
 
     Args:
         operator: a symmetric operator, or a `Krylov` basis of it, which is used and extended as far as needed.
         k: how many (at each end for "both").
         tol: relative error asked for of each value.
         which: the "largest" (most positive), the "smallest" (most negative), "both" ends, or by "magnitude".
-        judge: "values" stops on the error of the eigenvalues; "residuals" on the residual norms, which costs more
-            products and also makes the vectors good to residual / gap.
+        judge: "residuals" stops on the residual norms, which also makes the vectors good to residual / gap; "values" on
+            the errors of the eigenvalues, once the residuals are within ten times the tolerance and 3% of the values.
         start: where to begin: ``[P]``, or the eigenvectors found at a neighbouring point, ``[P, j]``, of which the sum
             is taken.
         block: vectors to begin with, random but for the start; the basis then grows along the worst pair. From one
