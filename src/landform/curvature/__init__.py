@@ -26,6 +26,7 @@ from landform.curvature._sharpness import (
 from landform.curvature._solve import Solution, solve
 from landform.curvature._stability import Preconditioned, Stability, adam_denominator, stability, threshold
 from landform.curvature._trace import Diagonal, Trace, diagonal, trace
+from landform.curvature._tracked import tracked
 
 __all__ = [
     "AverageSharpness",
@@ -75,4 +76,5 @@ __all__ = [
     "stability",
     "threshold",
     "trace",
+    "tracked",
 ]
