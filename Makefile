@@ -122,7 +122,12 @@ $(LOWEST)/.is-set-up: pyproject.toml | $(LOWEST)/bin/python
 
 .PHONY: bench
 bench: setup  ## every benchmark, one after the other: each prints a ratio (keep the machine quiet)
-	@for bench in benchmarks/[a-z]*.py; do printf '\n== %s\n' $$bench; $(BIN)/python $$bench || exit 1; done
+	@for bench in benchmarks/[a-z]*.py benchmarks/[a-z]*/__main__.py; do \
+		printf '\n== %s\n' $${bench%/__main__.py}; $(BIN)/python $${bench%/__main__.py} || exit 1; done
+
+.PHONY: peers
+peers: setup  ## environments of other libraries, in .venv-peers, for the benchmarks that run beside them
+	benchmarks/peers.sh $(BIN)/python .venv-peers $(TORCH)
 
 .PHONY: pin
 pin: setup  ## write the versions now in .venv into constraints.txt

@@ -351,14 +351,17 @@ def _add(
     """Add the Grams of all layers, tile by tile; of a symmetric block only the lower tiles."""
     reduce = work.plan.reduce
     side = work.plan.side
-    for number, (own, other) in enumerate(zip(left, right, strict=True)):
-        block = stripes[None] if None in stripes else stripes[_module(work.plan.layers[number])]
-        for i in range(0, len(own), side):
-            rows = slice(i, min(i + side, len(own)))
-            for j in range(0, rows.stop if symmetric else len(other), side):
-                columns = slice(j, min(j + side, len(other)))
-                at = slice(first_column + columns.start, first_column + columns.stop)
-                own.part(rows).add(other.part(columns), _tile(block, rows, at, reduce), reduce)
+    modules = [None if None in stripes else _module(choice) for choice in work.plan.layers]
+    count, columns = len(left[0]), len(right[0])
+    for i in range(0, count, side):
+        rows = slice(i, min(i + side, count))
+        for j in range(0, rows.stop if symmetric else columns, side):
+            part = slice(j, min(j + side, columns))
+            at = slice(first_column + part.start, first_column + part.stop)
+            # All layers to one tile, which stays in the cache meanwhile.
+            tiles = {module: _tile(block, rows, at, reduce) for module, block in stripes.items()}
+            for own, other, module in zip(left, right, modules, strict=True):
+                own.part(rows).add(other.part(part), tiles[module], reduce)
 
 
 def _tile(block: Tensor, rows: slice, columns: slice, reduce: Reduce) -> Tensor:

@@ -165,7 +165,7 @@ def plan(
 
 def _side(reduce: Reduce, outputs: int) -> int:
     """Large enough for quick products, small enough that nearly half of a symmetric kernel is spared."""
-    return max(16, 640 // outputs) if reduce == "full" else 128
+    return max(16, 480 // outputs) if reduce == "full" else 128
 
 
 def _running(layer: Layer) -> int:

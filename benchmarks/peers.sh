@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The peers' environments, at the versions the benchmark was written for: .venv-peers/a holds PyHessian, curvlinops and
-# hessian-eigenthings, .venv-peers/b Landscaper, which needs numpy below 2. Usage: peers.sh PYTHON FOLDER TORCH
-# (`make peers`). Landscaper needs a Python below 3.13.
+# The peers' environments, at the versions the benchmarks were written for: .venv-peers/a holds PyHessian, curvlinops and
+# hessian-eigenthings, .venv-peers/b Landscaper, which needs numpy below 2, .venv-peers/nt neural-tangents, which needs an
+# old JAX. Usage: peers.sh PYTHON FOLDER TORCH (`make peers`), with a Python 3.11 or 3.12.
 set -euo pipefail
 python=${1:?give a Python 3.11 or 3.12} folder=${2:?give a folder} torch=${3:?give the version of torch}
 
@@ -28,3 +28,10 @@ environment b
 install b "torch==$torch" 'numpy<2'
 install b landscaper==1.3.1 'numpy<2'
 touch "$folder/b/.is-set-up"
+
+# The last set of versions with which every implementation of neural-tangents runs.
+echo "neural-tangents into $folder/nt ..."
+environment nt
+install nt neural-tangents==0.6.5 jax==0.4.25 jaxlib==0.4.25 numpy==1.26.4 scipy==1.12.0 ml_dtypes==0.5.4 \
+	tensorflow==2.21.0 tf2jax==0.3.6
+touch "$folder/nt/.is-set-up"
