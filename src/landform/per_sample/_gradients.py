@@ -44,7 +44,8 @@ class Layer:
     part: Simple
 
 
-_SEEN: WeakKeyDictionary[Function, dict[str, tuple[frozenset[str], list[Use], tuple[int, ...], int]]]
+Kept = dict[Any, Any]
+_SEEN: WeakKeyDictionary[Function, dict[str, tuple[frozenset[str], list[Use], tuple[int, ...], int, Kept]]]
 _SEEN = WeakKeyDictionary()
 
 
@@ -57,6 +58,7 @@ class Rules:
         kinds: what rule each parameter has: "dense", "convolution", "lookup", "bias", several of them joined by " + ",
             or "each sample anew".
         shape: of the outputs of one sample, which are flattened into K numbers.
+        kept: for those who plan by what was seen here: it is the same for all points.
         live: numbers that a sample's forward pass leaves in memory for the backward passes, roughly.
     """
 
@@ -88,6 +90,7 @@ class Rules:
         self._uses: list[Use] = []
         self.shape: tuple[int, ...] = ()
         self.live = 0
+        self.kept: Kept = {}
         two = _first(batch, 2)
         # How a model uses its parameters does not depend on where it is: one look serves all points.
         seen = _SEEN.setdefault(landscape._function, {})
@@ -95,8 +98,8 @@ class Rules:
         if told not in seen:
             self._look(two)
             self._cover(self._covered - self._wrong(two), self._uses)
-            seen[told] = self._covered, self._uses, self.shape, self.live
-        self._covered, self._uses, self.shape, self.live = seen[told]
+            seen[told] = self._covered, self._uses, self.shape, self.live, {}
+        self._covered, self._uses, self.shape, self.live, self.kept = seen[told]
         self.kinds = {name: self._kind(name) for name in self._leaves}
 
     @property

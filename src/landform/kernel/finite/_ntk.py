@@ -193,26 +193,23 @@ def work_of(
     rules = Rules(landscape, point, left.batch, buffers=buffers)
     reduce = _reduce(kind, rules.outputs)
     mixed = None if mixes is None else mixes(rules.outputs).to(rules.point)
-    two = left.part(slice(0, 2))
     count = len(mixed) if mixed is not None else _count(kind, rules.outputs)
-    along = _cotangents(kind, mixed, rules, rules(two), range(count))
+    against = len(left) if right is None else len(right)
 
     def made(without: frozenset[type[Held]]) -> Plan:
-        against = len(left) if right is None else len(right)
+        two = left.part(slice(0, 2))
+        along = _cotangents(kind, mixed, rules, rules(two), range(count))
+        symmetric = right is None
         return plan(
-            rules,
-            two,
-            along,
-            len(left),
-            against,
-            reduce,
-            symmetric=right is None,
-            memory=memory,
-            whole=whole,
-            without=without,
-        )
+            rules, two, along, len(left), against, reduce,
+            symmetric=symmetric, memory=memory, whole=whole, without=without,
+        )  # fmt: skip
 
-    return Work(rules, left, right, kind, mixed, made(frozenset()), made)
+    # A plan holds for all points; that along a run hundreds of kernels are taken is the usual case.
+    asked = ("kernel", kind, count, mixed is None, len(left), right is None, against, memory, whole)
+    if asked not in rules.kept:
+        rules.kept[asked] = made(frozenset())
+    return Work(rules, left, right, kind, mixed, rules.kept[asked], made)
 
 
 def _reduce(kind: Kind, outputs: int) -> Reduce:
