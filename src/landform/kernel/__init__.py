@@ -5,6 +5,7 @@ infinite width. The rest takes any kernel: how it moves along a run, what it lea
 network that is linear in its parameters, of which it is the kernel.
 """
 
+from landform.kernel import infinite
 from landform.kernel._classifier import Classifier, classifier
 from landform.kernel._descent import Descent, descend
 from landform.kernel._dynamics import Changes, Polar, Velocity, changes, distance, distances, polar, velocity
@@ -35,6 +36,7 @@ from landform.kernel.finite import (
     ntk_to_file,
     precision_error,
 )
+from landform.kernel.infinite import RecurrentNTK
 
 __all__ = [
     "Changes",
@@ -49,6 +51,7 @@ __all__ = [
     "Nystroem",
     "Plan",
     "Polar",
+    "RecurrentNTK",
     "Regression",
     "Spectrum",
     "Velocity",
@@ -66,6 +69,7 @@ __all__ = [
     "estimate_parameters",
     "explain",
     "gradient_flow",
+    "infinite",
     "label_energy",
     "linearise",
     "ntk",

@@ -20,6 +20,7 @@ _PROBES = {
     "sharpness": "landform.probes._curvature",
     "trace": "landform.probes._curvature",
     "density": "landform.probes._curvature",
+    "class_parts": "landform.probes._class_parts",
     "function_from_start": "landform.probes._functions",
     "function_to_end": "landform.probes._functions",
     "function_step": "landform.probes._functions",

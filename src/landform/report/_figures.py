@@ -9,6 +9,7 @@ import numpy as np
 from landform.report import _curvature_figures as curvature
 from landform.report import _function_figures as functions
 from landform.report import _kernel_figures as kernel
+from landform.report._class_figures import class_outliers
 from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._heat import HeatMap
 from landform.report._lines import OTHER, TRAIN, Times, along, time_axis, value_axis
@@ -41,6 +42,7 @@ def figures(material: Material, times: Times = "auto") -> list[Figure | HeatMap]
         curvature.gradient_in_top,
         curvature.trace,
         curvature.density,
+        class_outliers,
         kernel.velocity,
         kernel.velocity_per_lr,
         kernel.distance,
