@@ -232,6 +232,34 @@ def test_a_kernel_on_disk_is_taken_up_again_where_it_was_cut(
         ntk_to_file(out, landscape, landscape.here + 1, x, kind=kind)
 
 
+def test_where_all_gradients_fit_the_rows_are_kept_in_parts(
+    tmp_path: Path, digits: tuple[lf.Landscape, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landscape, _ = digits
+    x = torch.randn(300, 1, 8, 8)
+    out = tmp_path / "kernel.safetensors"
+    calls: list[int] = []
+
+    def cut_late(done: int, total: int) -> None:
+        calls.append(done)
+        if calls.count(total) == 3:  # all gradients taken, two parts of the rows kept
+            raise _Cut
+
+    with pytest.raises(_Cut):
+        ntk_to_file(out, landscape, landscape.here, x, kind="trace", progress=cut_late)
+    kept = sorted(tmp_path.glob("*.stripes/*.safetensors"))
+    assert len(kept) == 2
+    added: list[slice] = []
+    from landform.kernel.finite import _to_disk
+
+    whole = _to_disk.add_rows
+    monkeypatch.setattr(_to_disk, "add_rows", lambda *given: (added.append(given[2]), whole(*given)))
+    found = ntk_to_file(out, landscape, landscape.here, x, kind="trace")
+    assert [rows.start for rows in added] == [256]
+    expected = ntk(landscape, landscape.here, x, kind="trace")
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-6 * float(expected.max()))
+
+
 def test_explain_tells_every_parameter_once(digits: tuple[lf.Landscape, Tensor]) -> None:
     landscape, x = digits
     plan = explain(landscape, landscape.here, x, kind="trace")

@@ -293,18 +293,36 @@ def fill(
     """
     made, symmetric = work.plan, work.right is None
     for which in groups_of(made) if groups is None else groups:
-        held = _hold(work, work.left, rows, which, done)
-        blocks = {
-            module: block[which.start : which.stop] if made.reduce == "each" else block
-            for module, block in stripes.items()
-        }
+        held = hold(work, work.left, rows, which, done)
+        blocks = {module: _outputs_of(block, which, made.reduce) for module, block in stripes.items()}
         if symmetric:
             _add(work, held, held, blocks, rows.start, symmetric=True)
         before = range(0, rows.start if symmetric else made.against, max(made.piece, 1))
         for start in before:
             piece = slice(start, min(start + made.piece, before.stop))
-            other = _hold(work, work.columns, piece, which, done)
+            other = hold(work, work.columns, piece, which, done)
             _add(work, held, other, blocks, piece.start, symmetric=False)
+
+
+def add_rows(work: Work, held: list[Held], rows: slice, which: range, stripe: Tensor) -> None:
+    """Add to a stripe of a symmetric kernel, up to the diagonal, from the gradients of all samples.
+
+    Args:
+        work: the kernel.
+        held: what all samples hold of some outputs.
+        rows: of the stripe.
+        which: those outputs.
+        stripe: the block to add to, ``rows.stop`` columns wide.
+    """
+    own = [layer.part(rows) for layer in held]
+    block: dict[str | None, Tensor] = {None: _outputs_of(stripe, which, work.plan.reduce)}
+    _add(work, own, own, block, rows.start, symmetric=True)
+    if rows.start:
+        _add(work, own, [layer.part(slice(0, rows.start)) for layer in held], block, 0, symmetric=False)
+
+
+def _outputs_of(block: Tensor, which: range, reduce: Reduce) -> Tensor:
+    return block[which.start : which.stop] if reduce == "each" else block
 
 
 def groups_of(made: Plan) -> list[range]:
@@ -312,7 +330,7 @@ def groups_of(made: Plan) -> list[range]:
     return [range(i, min(i + made.group, made.outputs)) for i in range(0, made.outputs, made.group)]
 
 
-def _hold(work: Work, samples: Samples, part: slice, which: range, done: Counter) -> list[Held]:
+def hold(work: Work, samples: Samples, part: slice, which: range, done: Counter) -> list[Held]:
     """Take the gradients of some samples, chunk by chunk, each layer in its form."""
     held: list[Held] = []
     count = part.stop - part.start

@@ -20,14 +20,18 @@ from landform.kernel.finite._ntk import (
     NotSeparable,
     Progress,
     Work,
+    add_rows,
     fill,
     groups_of,
+    hold,
     mirror,
     presented,
     without_separable,
     work_of,
 )
 from landform.landscape import Landscape
+
+_PARTS = 16
 
 
 def ntk_to_file(
@@ -106,8 +110,14 @@ def _finished(out: Path, asked: str) -> Tensor:
 
 
 def _ranges(work: Work) -> list[slice]:
+    """The rows that are kept together: those held at a time, or parts of them where all samples are held."""
     made = work.plan
-    return [slice(i, min(i + made.stripe, made.samples)) for i in range(0, made.samples, made.stripe)]
+    step = max(made.side, -(-made.samples // _PARTS)) if _all_held(work) else made.stripe
+    return [slice(i, min(i + step, made.samples)) for i in range(0, made.samples, step)]
+
+
+def _all_held(work: Work) -> bool:
+    return work.right is None and work.plan.stripe == work.plan.samples
 
 
 def _width(work: Work, rows: slice) -> int:
@@ -123,28 +133,54 @@ def _shape(work: Work, rows: slice) -> tuple[int, ...]:
 
 def _stripes(work: Work, folder: Path, asked: str, progress: Progress | None) -> None:
     told = Counter(work, progress)
+    groups = groups_of(work.plan)
+    if _all_held(work):
+        for done, which in enumerate(groups):
+            _parts(work, folder, asked, done, which, told)
+        return
     for number, rows in enumerate(_ranges(work)):
-        path = folder / f"{number:05d}.safetensors"
-        # Which rows and groups there are follows from the memory given: another plan cannot go on with these.
-        plan = f"{asked} {rows.start} {rows.stop} {work.plan.group} {[c.form.name for c in work.plan.layers]}"
-        done, stripe = _begun(path, plan)
-        if stripe is None:
-            stripe = work.rules.point.new_zeros(_shape(work, rows))
-        stripe = stripe.to(work.rules.point.device)
-        groups = groups_of(work.plan)
+        done, stripe = _begun(work, folder, asked, number, rows)
         for which in groups[done:]:
             fill(work, rows, {None: stripe}, told, [which])
             done += 1
-            store.write_tensors(path, {"stripe": stripe}, {"plan": plan, "done": str(done)})
+            _keep(work, folder, asked, number, rows, stripe, done)
 
 
-def _begun(path: Path, plan: str) -> tuple[int, Tensor | None]:
-    if not path.exists():
-        return 0, None
-    file = store.open_tensors(path)
-    if file.metadata.get("plan") != plan:
-        return 0, None
-    return int(file.metadata["done"]), file.read("stripe")
+def _parts(work: Work, folder: Path, asked: str, group: int, which: range, told: Counter) -> None:
+    """Take the gradients of all samples once, and go through the rows that lack these outputs."""
+    lacking = [
+        (number, rows)
+        for number, rows in enumerate(_ranges(work))
+        if _begun(work, folder, asked, number, rows)[0] <= group
+    ]
+    if not lacking:
+        return
+    held = hold(work, work.left, slice(0, work.plan.samples), which, told)
+    for number, rows in lacking:
+        _, stripe = _begun(work, folder, asked, number, rows)
+        add_rows(work, held, rows, which, stripe)
+        _keep(work, folder, asked, number, rows, stripe, group + 1)
+        told(0)
+
+
+def _plan(work: Work, asked: str, rows: slice) -> str:
+    """Which rows and groups there are follows from the memory given: another plan cannot go on with these."""
+    return f"{asked} {rows.start} {rows.stop} {work.plan.group} {[c.form.name for c in work.plan.layers]}"
+
+
+def _keep(work: Work, folder: Path, asked: str, number: int, rows: slice, stripe: Tensor, done: int) -> None:
+    told = {"plan": _plan(work, asked, rows), "done": str(done)}
+    store.write_tensors(folder / f"{number:05d}.safetensors", {"stripe": stripe}, told)
+
+
+def _begun(work: Work, folder: Path, asked: str, number: int, rows: slice) -> tuple[int, Tensor]:
+    """How many groups of outputs a stripe has, and the stripe."""
+    path = folder / f"{number:05d}.safetensors"
+    if path.exists():
+        file = store.open_tensors(path)
+        if file.metadata.get("plan") == _plan(work, asked, rows):
+            return int(file.metadata["done"]), file.read("stripe").to(work.rules.point.device)
+    return 0, work.rules.point.new_zeros(_shape(work, rows))
 
 
 def _assemble(work: Work, folder: Path, out: Path, asked: str) -> None:
