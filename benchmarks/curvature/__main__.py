@@ -9,8 +9,9 @@ with float64 references made without landform, within the tolerance asked for.
 
 A is an MLP 784-256-256-10 with tanh and R the same with ReLU, B a residual CNN with GroupNorm (20 thousand parameters,
 28x28), P a plain CNN, C ResNet-20 on 3x32x32 (BatchNorm as at evaluation): 2,048 random inputs around random
-class means, in batches of 256, each model trained for some steps. C takes a part of the samples unless --full is
-given, with memory in proportion, and only its product is timed unless other tasks are named.
+class means, in batches of 256, each model trained for some steps. The convolutional ones take a part of the samples
+(B and P 512, C 256) unless --full is given, with memory in proportion; of C only the product is timed unless other tasks
+are named.
 
     python benchmarks/curvature [--models A,B] [--tasks eigenpairs,trace] [--repeats 3] [--peers FOLDER] [--quick]
 """
@@ -37,8 +38,8 @@ USUAL = {
 
 def run(name: str, tasks: list[str], libraries: dict[str, Path], given: argparse.Namespace, folder: Path) -> None:
     """Everything about one model."""
-    part = name == "C" and not given.full
-    samples, batch = (64, 32) if given.quick else (256 if part else 2048, 256)
+    parts = {} if given.full else {"B": 512, "P": 512, "C": 256}
+    samples, batch = (64, 32) if given.quick else (parts.get(name, 2048), 256)
     path = folder / f"{name}.pt"
     problems.make(name, samples, batch, given.quick, path)
     problem = problems.load(path)
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="at most so many")
     parser.add_argument("--patience", type=float, default=12.0, help="seconds after which a library does not repeat")
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-peers", help="folder with environments a and b")
-    parser.add_argument("--full", action="store_true", help="all 2,048 samples for C: minutes for one product")
+    parser.add_argument("--full", action="store_true", help="all 2,048 samples for B, P and C: an hour or more")
     parser.add_argument("--quick", action="store_true", help="tiny models, one repeat: does it run?")
     given = parser.parse_args()
     models, asked = given.models.split(","), [t for t in given.tasks.split(",") if t]

@@ -21,8 +21,8 @@ class Landform:
         data = (problem.inputs, problem.targets)
         self.landscape = Landscape(problem.model, data, batch_size=problem.batch, device="cpu", batchnorm=norms)  # type: ignore[arg-type]
         self.point, self.run = self.landscape.here, problem.run
-        # C is measured on a part of its 2,048 samples: the part of the graphs that is kept is then the same.
-        self.memory = 2**30 * (min(1.0, len(problem.inputs) / 2048) if problem.name == "C" else 1.0)
+        # On a part of the 2,048 samples, the part of the graphs that is kept is then the same.
+        self.memory = 2**30 * min(1.0, len(problem.inputs) / 2048)
 
     def hessian(self) -> Operator:
         """A fresh operator."""
