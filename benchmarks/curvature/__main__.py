@@ -9,9 +9,9 @@ with float64 references made without landform, within the tolerance asked for.
 
 A is an MLP 784-256-256-10 with tanh and R the same with ReLU, B a residual CNN with GroupNorm (20 thousand parameters,
 28x28), P a plain CNN, C ResNet-20 on 3x32x32 (BatchNorm as at evaluation): 2,048 random inputs around random
-class means, in batches of 256, each model trained for some steps. The convolutional ones take a part of the samples
-(B and P 512, C 256) unless --full is given, with memory in proportion; of C only the product is timed unless other tasks
-are named.
+class means, in batches of 256, each model trained for some steps. The convolutional ones take a part of the
+samples (B and P 512, C 256) unless --full is given, with memory in proportion; of C only the product is timed unless
+other tasks are named.
 
     python benchmarks/curvature [--models A,B] [--tasks eigenpairs,trace] [--repeats 3] [--peers FOLDER] [--quick]
 """
