@@ -11,9 +11,9 @@ from torch import Tensor
 
 from landform.curvature._contract import wide
 from landform.curvature._piecewise import why_not_piecewise_linear
-from landform.curvature._samples import sample_gradients
 from landform.errors import BadInput
 from landform.landscape import Landscape
+from landform.per_sample import sample_gradients
 
 Of: TypeAlias = Literal["gauss-newton", "hessian"]
 
@@ -79,7 +79,7 @@ def exact_trace(
             samples += len(signs[0][0])
         passes = max(passes, k + 1)
         for name, gradient in gradients.items():
-            totals[name] += float((signs[0][k].double().cpu() * gradient.squares().cpu().double()).sum())
+            totals[name] += float((signs[0][k].double().cpu() * gradient.squares()[:, 0].cpu().double()).sum())
     layers = {s.name: totals[s.name] / samples + landscape.weight_decay * s.size for s in landscape.layout.slots}
     return ExactTrace(sum(layers.values()), layers, of, passes, samples)
 

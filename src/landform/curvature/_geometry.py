@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from landform.curvature._estimate import Estimate, ratio
-from landform.curvature._samples import Gradients, gram, sample_gradients
 from landform.errors import BadInput
 from landform.landscape import Landscape
+from landform.per_sample import Part, gram, sample_gradients
 
 _MOST = 20_000
 
@@ -178,7 +178,7 @@ class _Held:
 
 def _collect(landscape: Landscape, point: Tensor, cotangents: Any, buffers: Mapping[str, Tensor] | None) -> _Held:
     """Gradients of all samples as batches, then inner products block by block."""
-    parts: dict[int, list[Gradients]] = {}
+    parts: dict[int, list[dict[str, Part]]] = {}
     labels: list[Tensor] = []
     for k, gradients, targets in sample_gradients(landscape, point, cotangents, buffers=buffers):
         parts.setdefault(k, []).append(gradients)
@@ -191,7 +191,7 @@ def _collect(landscape: Landscape, point: Tensor, cotangents: Any, buffers: Mapp
             if j < i:
                 rows[i].append(rows[j][i].T)
             else:
-                found = [gram(left[name], blocks[j][name]).cpu().double() for name in left]
+                found = [gram(left[name], blocks[j][name])[:, 0, :, 0].cpu().double() for name in left]
                 rows[i].append(torch.stack(found).sum(0))
     products = torch.cat([torch.cat(row, dim=1) for row in rows])
     return _Held(products, torch.cat(labels).cpu() if labels else torch.empty(0), len(parts))

@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 from landform.errors import BadInput
 from landform.landscape import Landscape, first_line
 from landform.per_sample import _rules
+from landform.per_sample._batch import axes, count, cut
 from landform.per_sample._parts import Blocks, Direct, Outer, Part, Simple, joined
 from landform.per_sample._watch import Place, Use, Watch
 from landform.stacked import Function
@@ -47,6 +48,7 @@ class Layer:
 Kept = dict[Any, Any]
 _SEEN: WeakKeyDictionary[Function, dict[str, tuple[frozenset[str], list[Use], tuple[int, ...], int, Kept]]]
 _SEEN = WeakKeyDictionary()
+_CHUNK = 2**24  # numbers that the samples which run together may take: 64 MB in float32
 
 
 class Rules:
@@ -55,6 +57,7 @@ class Rules:
     Attributes:
         landscape: the landscape.
         point: ``[P]``.
+        buffers: those in use at the point.
         kinds: what rule each parameter has: "dense", "convolution", "lookup", "bias", several of them joined by " + ",
             or "each sample anew".
         shape: of the outputs of one sample, which are flattened into K numbers.
@@ -84,17 +87,17 @@ class Rules:
             )
         self.landscape = landscape
         self.point = point.detach().to(landscape.device, landscape.dtype)
-        self._buffers = landscape._own_buffers(self.point, buffers)
+        self.buffers = landscape._own_buffers(self.point, buffers)
         self._leaves = {name: view.detach() for name, view in landscape.layout.views(self.point).items()}
         self._covered: frozenset[str] = frozenset(self._leaves)
         self._uses: list[Use] = []
         self.shape: tuple[int, ...] = ()
         self.live = 0
         self.kept: Kept = {}
-        two = _first(batch, 2)
+        two = cut(batch, slice(0, 2))
         # How a model uses its parameters does not depend on where it is: one look serves all points.
         seen = _SEEN.setdefault(landscape._function, {})
-        told = _told(two, self._buffers)
+        told = _told(two, self.buffers)
         if told not in seen:
             self._look(two)
             self._cover(self._covered - self._wrong(two), self._uses)
@@ -106,6 +109,32 @@ class Rules:
     def outputs(self) -> int:
         """K."""
         return torch.Size(self.shape).numel()
+
+    def running(self, pulls: int = 1) -> int:
+        """Numbers that a sample takes while it runs, roughly.
+
+        Args:
+            pulls: gradients of it that are pulled back at a time.
+
+        Returns:
+            What its forward pass leaves, patches of convolutions, cotangents and gradients without a rule; the last
+            two twice, for they are put together.
+        """
+        deltas = sum(torch.Size(use.output).numel() for use in self._uses)
+        anew = sum(leaf.numel() for name, leaf in self._leaves.items() if name not in self._covered)
+        return self.live + sum(_rules.unfolded(use) for use in self._uses) + 2 * pulls * (deltas + anew)
+
+    def together(self, pulls: int = 1, more: int = 0) -> int:
+        """How many samples can run together in bounded memory.
+
+        Args:
+            pulls: gradients of each that are pulled back at a time.
+            more: numbers that the caller makes of each sample meanwhile.
+
+        Returns:
+            The number of samples, at least 1.
+        """
+        return max(1, _CHUNK // max(1, self.running(pulls) + more))
 
     def __call__(self, batch: Any) -> Pass:
         """Run a batch forward.
@@ -119,7 +148,7 @@ class Rules:
         return self._run(batch, self._covered)
 
     def _run(self, batch: Any, covered: frozenset[str]) -> Pass:
-        samples = _count(batch)
+        samples = count(batch)
         loose = {
             name: leaf.expand(samples, *leaf.shape).requires_grad_()
             for name, leaf in self._leaves.items()
@@ -140,8 +169,7 @@ class Rules:
             seen.append((watch.uses, leaves, built))
             return outputs.flatten(), watch.inputs, [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
-        axes = (_axes(batch, samples), 0, 0)
-        outputs, inputs, tensors = self._vmapped(one, axes, (batch, shifts, loose))
+        outputs, inputs, tensors = self._vmapped(one, (axes(batch), 0, 0), (batch, shifts, loose))
         uses, leaves, built = seen[0]
         if [(use.kind, use.output) for use in uses] != [(use.kind, use.output) for use in wanted]:
             raise BadInput(
@@ -160,7 +188,7 @@ class Rules:
     def _through(self, watch: Watch, sample: Any, loose: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
         alone = pytree.tree_map_only(Tensor, lambda t: t.unsqueeze(0), sample)
         run = partial(_forward, self.landscape, watch, alone)
-        outputs, targets = self.landscape._function({**self._leaves, **loose}, self._buffers, run)
+        outputs, targets = self.landscape._function({**self._leaves, **loose}, self.buffers, run)
         if not isinstance(outputs, Tensor) or outputs.dim() < 2 or len(outputs) != 1:
             got = f"of shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
             raise BadInput(
@@ -168,12 +196,12 @@ class Rules:
             )
         return outputs[0], targets
 
-    def _vmapped(self, function: Any, axes: Any, arguments: Any) -> Any:
+    def _vmapped(self, function: Any, where: Any, arguments: Any) -> Any:
         try:
             # Fused attention has no batching rule; plain products have.
             with sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="There is a performance drop")
-                return torch.func.vmap(function, in_dims=axes, randomness="same")(*arguments)
+                return torch.func.vmap(function, in_dims=where, randomness="same")(*arguments)
         except (RuntimeError, ValueError, NotImplementedError) as why:
             if isinstance(why, BadInput):
                 raise
@@ -190,7 +218,7 @@ class Rules:
             seen.append(self._watch(self._covered, None))
             return self._through(seen[-1], sample, {})[0]
 
-        outputs = self._vmapped(one, (_axes(batch, _count(batch)),), (batch,))
+        outputs = self._vmapped(one, (axes(batch),), (batch,))
         (watch,) = seen
         self.shape = tuple(outputs.shape[1:])
         self.live = 2 * sum(torch.Size(use.output).numel() for use in watch.uses) + sum(t.numel() for t in watch.inputs)
@@ -321,6 +349,11 @@ class Pass:
 
     def _back(self, cotangents: Tensor, last: bool) -> tuple[list[Tensor], dict[str, Direct]]:
         """Cotangents of all uses, and the gradients of the parameters without rules."""
+        if cotangents.dim() != 3 or cotangents.shape[1:] != self.outputs.shape:
+            raise BadInput(
+                f"The cotangents are {list(cotangents.shape)}: give [K', {', '.join(map(str, self.outputs.shape))}], "
+                "as many numbers for each sample as the model has outputs."
+            )
         leaves = [*self._shifts, *self._loose.values()]
         if not self.outputs.requires_grad:
             each = [leaf.new_zeros(len(leaf), len(cotangents), *leaf.shape[1:]) for leaf in leaves]
@@ -375,18 +408,3 @@ def _told(batch: Any, buffers: Mapping[str, Tensor]) -> str:
     leaves, built = pytree.tree_flatten(batch)
     shapes = [(tuple(t.shape[1:]), str(t.dtype)) if isinstance(t, Tensor) else repr(t) for t in leaves]
     return f"{shapes} {built} {sorted(buffers)}"
-
-
-def _count(batch: Any) -> int:
-    return next(len(leaf) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim())
-
-
-def _axes(batch: Any, samples: int) -> Any:
-    return pytree.tree_map(
-        lambda leaf: 0 if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == samples else None, batch
-    )
-
-
-def _first(batch: Any, samples: int) -> Any:
-    held = _count(batch)
-    return pytree.tree_map_only(Tensor, lambda t: t[:samples] if t.dim() and len(t) == held else t, batch)

@@ -194,3 +194,21 @@ def joined(parts: list[Simple]) -> Simple:
             torch.cat([p.indices for p in lookups], 1), torch.cat([p.heard for p in lookups], 2), lookups[0].count
         )
     return Direct(torch.stack([part.rows() for part in parts]).sum(0))
+
+
+def gram(left: Part, right: Part) -> Tensor:
+    """Inner products of the gradients of samples, K of each.
+
+    Args:
+        left: of B samples.
+        right: of B' samples, of the same parameter.
+
+    Returns:
+        ``[B, K, B', K']``.
+    """
+    if isinstance(left, Outer) and isinstance(right, Outer) and left.inputs.shape[1] == right.inputs.shape[1] == 1:
+        entering = left.inputs[:, 0] @ right.inputs[:, 0].T
+        leaving: Tensor = torch.tensordot(left.cotangents[:, :, 0], right.cotangents[:, :, 0], ([2], [2]))
+        return leaving * entering[:, None, :, None]
+    products: Tensor = torch.tensordot(left.rows(), right.rows(), ([2], [2]))
+    return products

@@ -46,6 +46,22 @@ def bias(use: Use, cotangents: Tensor) -> Direct:
     return Direct(_channels_first(use, cotangents).flatten(4).sum((2, 4)))
 
 
+def unfolded(use: Use) -> int:
+    """Numbers of one sample that a rule holds beside what went in: the patches of a convolution.
+
+    Args:
+        use: the operation.
+
+    Returns:
+        How many there are.
+    """
+    if use.kind != "convolution" or use.weight is None:
+        return 0
+    kernel = use.settings["kernel"]
+    channels = use.inputs[-len(kernel) - 1]
+    return int(channels * math.prod(kernel) * math.prod(use.output[-len(kernel) :]))
+
+
 def _channels_first(use: Use, cotangents: Tensor) -> Tensor:
     """Cotangents of a convolution as ``[B, K, 1, o, ...]``, also where the model left out the batch of one."""
     axes = len(use.settings["kernel"])

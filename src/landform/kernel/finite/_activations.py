@@ -65,7 +65,7 @@ def activations(
 
 
 def _entering(rules: Rules, samples: Samples, weight: str) -> Tensor:
-    together = max(1, 2**24 // max(rules.live, 1))
+    together = rules.together(0)
     parts = []
     with torch.no_grad():
         for start in range(0, len(samples), together):

@@ -176,7 +176,10 @@ def _shortened(rules: Rules, samples: Samples, signs: _Signs, size: int, progres
     """The gradients of all samples, shortened, ``[n, K, size]``."""
     outputs = rules.outputs
     found = rules.point.new_zeros(len(samples), outputs, size)
-    together = max(1, 2**24 // (outputs * max(rules.landscape.layout.size // 4, rules.live)))
+    # Layers are formed one after another, and mixed with signs: as much again.
+    together = rules.together(
+        outputs, more=2 * outputs * max(slot.stop - slot.start for slot in rules.landscape.layout.slots)
+    )
     for start in range(0, len(samples), together):
         chunk = slice(start, min(start + together, len(samples)))
         passed = rules(samples.part(chunk))

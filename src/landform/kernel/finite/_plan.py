@@ -9,10 +9,8 @@ from torch import Tensor
 
 from landform.errors import BadInput
 from landform.kernel.finite._held import Cost, Held, Reduce, costs
-from landform.per_sample import Layer, Outer, Rules
+from landform.per_sample import Rules
 from landform.store import size_text
-
-_CHUNK = 2**24  # numbers that the samples which run together may take: 64 MB in float32
 
 
 @dataclass(frozen=True)
@@ -123,21 +121,20 @@ def plan(
     """
     passed = rules(two)
     layers = list(passed.pull_layers(cotangents, last=True))
-    choices, running = [], rules.live
+    k = len(cotangents)
+    choices, running = [], rules.running(k)
     for layer in layers:
         found = costs(layer.part, layer.bias is not None, samples, against, reduce)
         found = {form: cost for form, cost in found.items() if form not in without}
         form = min(found, key=lambda f: (found[f].flops, found[f].fixed + found[f].each))
         names = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
         choices.append(Choice(names, rules.kinds[layer.weight.split("[")[0]], form, found[form], layer.part.size))
-        running += _running(layer)
     bytes_each = passed.outputs.element_size()
-    k = len(cotangents)
     column = {"full": k * k, "trace": 1, "each": k}[reduce]
     tiles = 2 * min(_side(reduce, k), samples) ** 2 * column
     room = memory / bytes_each - tiles
     kernel = samples * against * column if whole else 0
-    chunk = int(min(samples, max(1.0, min(_CHUNK, (room - kernel) / 4) // running)))
+    chunk = int(min(samples, rules.together(k), max(1.0, (room - kernel) / 4 // max(running, 1))))
     room -= kernel + chunk * running
     fixed, each = sum(c.cost.fixed for c in choices), sum(c.cost.each for c in choices)
     row = 0 if whole else against * column
@@ -166,12 +163,3 @@ def plan(
 def _side(reduce: Reduce, outputs: int) -> int:
     """Large enough for quick products, small enough that nearly half of a symmetric kernel is spared."""
     return max(16, 480 // outputs) if reduce == "full" else 128
-
-
-def _running(layer: Layer) -> int:
-    """Numbers a sample takes in a layer while it runs: cotangents twice, for they are put together, and patches."""
-    part = layer.part
-    if not hasattr(part, "cotangents"):
-        return 2 * part.gradients[0].numel()
-    inputs = part.inputs[0].numel() if isinstance(part, Outer) else 0
-    return 2 * int(part.cotangents[0].numel()) + inputs

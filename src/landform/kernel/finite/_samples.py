@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from landform.errors import BadInput
 from landform.landscape import Landscape, check_finite
+from landform.per_sample import count, cut
 
 
 class Samples:
@@ -22,14 +23,14 @@ class Samples:
     def __init__(self, batch: Any) -> None:
         """Take the batch."""
         self.batch = batch
-        self._count = next(len(leaf) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim())
+        self._count = count(batch)
 
     def __len__(self) -> int:
         return self._count
 
     def part(self, which: slice) -> Any:
         """Some of them, as a batch."""
-        return pytree.tree_map_only(Tensor, lambda t: t[which] if t.dim() and len(t) == self._count else t, self.batch)
+        return cut(self.batch, which)
 
 
 def samples_of(landscape: Landscape, x: Any, what: str, targets: bool) -> Samples:
@@ -51,9 +52,7 @@ def samples_of(landscape: Landscape, x: Any, what: str, targets: bool) -> Sample
         batches = list(landscape._data.batches(2**62))
         if len(batches) == 1:
             return Samples(batches[0])
-        return Samples(
-            pytree.tree_map(lambda *each: torch.cat(each) if isinstance(each[0], Tensor) else each[0], *batches)
-        )
+        return Samples(pytree.tree_map(_together, *batches))
     if isinstance(x, Tensor):
         x = (x, None)
     moved = pytree.tree_map_only(Tensor, lambda t: _moved(t, landscape), x)
