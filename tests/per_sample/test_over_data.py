@@ -150,6 +150,10 @@ def test_misuse() -> None:
         Rules(landscape, landscape.here, (x[:, :4], y))
     with pytest.raises(lf.BadInput, match="sample by sample"):
         Rules(landscape, landscape.here, (x.long(), y))
+    with pytest.raises(lf.BadInput, match="one point"):
+        Rules(landscape, torch.stack([landscape.here] * 2), (x, y))
+    with pytest.raises(lf.BadInput, match="7 inputs and 4 targets"):
+        lf.kernel.ntk(landscape, landscape.here, (x, y[:4]), kind="loss")
     passed = Rules(landscape, landscape.here, (x, y))((x, y))
     with pytest.raises(lf.BadInput, match="cotangents"):
         passed.pull(torch.ones(len(x), 3, dtype=torch.float64))

@@ -80,6 +80,8 @@ class Rules:
             BadInput: when samples are not independent, or the model cannot be gone through sample by sample.
         """
         landscape.layout.check(point)
+        if point.dim() != 1:
+            raise BadInput(f"The point is {list(point.shape)}: gradients of single samples are taken at one point [P].")
         if landscape.batchnorm == "batch":
             raise BadInput(
                 "With batchnorm='batch' samples share statistics, so none has a gradient of its own: give "
@@ -206,8 +208,9 @@ class Rules:
             if isinstance(why, BadInput):
                 raise
             raise BadInput(
-                f"This model cannot be gone through sample by sample: {first_line(why)} Write the forward pass in "
-                "operations that torch.func.vmap can batch, without branches on values."
+                f"This model cannot be gone through sample by sample: {first_line(why)} Check the shape and type of "
+                "its inputs and buffers, or write the forward pass in operations that torch.func.vmap can batch, "
+                "without branches on values."
             ) from why
 
     def _look(self, batch: Any) -> None:

@@ -61,6 +61,9 @@ def samples_of(landscape: Landscape, x: Any, what: str, targets: bool) -> Sample
     for leaf in pytree.tree_leaves(moved):
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             check_finite(leaf, what)
+    pair = moved if isinstance(moved, tuple | list) and len(moved) == 2 else ()
+    if len(pair) == 2 and all(isinstance(t, Tensor) and t.dim() for t in pair) and len(pair[0]) != len(pair[1]):
+        raise BadInput(f"{what} has {len(pair[0])} inputs and {len(pair[1])} targets: give one target for each input.")
     if targets and isinstance(moved, tuple | list) and len(moved) == 2 and moved[1] is None:
         raise BadInput(f"kind='loss' needs targets: give {what} as a pair (inputs, targets).")
     return Samples(moved)
