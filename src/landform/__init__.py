@@ -4,7 +4,12 @@ Three nouns, and functions between them: a `Landscape` is a loss as a function o
 a training run visited, an `Atlas` is what was measured along it.
 """
 
-from landform import curvature, data, functions, kernel, models, probes
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from landform import data, models, probes
 from landform.atlas import Atlas
 from landform.errors import BadInput, Damaged
 from landform.landscape import Landscape
@@ -13,6 +18,9 @@ from landform.recording import Recorder, Trajectory, every, log_spaced
 from landform.report import report
 from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
+
+if TYPE_CHECKING:
+    from landform import curvature, functions, kernel
 
 __version__ = "0.1.0"
 
@@ -45,3 +53,17 @@ __all__ = [
     "train",
     "train_many",
 ]
+
+_LATER = ("curvature", "functions", "kernel")  # rooms that are loaded when first used: importing landform stays quick
+
+
+def __getattr__(name: str) -> Any:
+    """Load a room at its first use."""
+    if name in _LATER:
+        return importlib.import_module(f"landform.{name}")
+    raise AttributeError(f"module 'landform' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is, loaded or not."""
+    return sorted({*globals(), *_LATER})

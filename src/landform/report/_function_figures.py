@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landform.errors import BadInput
-from landform.functions import LayerCka
 from landform.report._figure import Axis, Figure, Series
 from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import Times, time_axis
 from landform.report._material import Material
+
+if TYPE_CHECKING:
+    from landform.functions import LayerCka
 
 # What is drawn, with its name in the legend; all are at most about one, so that they share an axis.
 _KINDS = {
