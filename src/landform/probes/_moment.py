@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NEEDS = ("landscape", "start", "before", "after", "partner", "trajectory")
+NEEDS = ("landscape", "sets", "start", "before", "after", "partner", "children", "trajectory")
 """What a probe may ask for beside the record itself."""
 
 
@@ -34,10 +34,12 @@ class Moment:
         record: Record,
         *,
         landscape: Landscape | None = None,
+        sets: Mapping[str, Landscape] | None = None,
         start: Record | None = None,
         before: Record | None = None,
         after: Record | None = None,
         partner: Record | None = None,
+        children: tuple[Trajectory, ...] | None = None,
         trajectory: Trajectory | None = None,
     ) -> None:
         """Put together what a probe may look at.
@@ -45,14 +47,17 @@ class Moment:
         Args:
             record: the record at this time.
             landscape: what to measure on.
+            sets: all landscapes, by the names of their data sets.
             start: the run's first record.
             before: the record before this one.
             after: the record after this one.
             partner: the record a little later (0.4 epochs, as a rule) that was kept for velocities.
+            children: the runs that were spawned from this record, in order of their numbers.
             trajectory: the whole run.
         """
         self.record = record
-        self._landscape, self._trajectory = landscape, trajectory
+        self._landscape, self._sets, self._trajectory = landscape, sets, trajectory
+        self._children = children
         self._start, self._before, self._after, self._partner = start, before, after, partner
         self._known: dict[str, Any] = {}
 
@@ -96,6 +101,16 @@ class Moment:
     def partner(self) -> Record:
         """The record a little later; a probe that needs it looks only where there is one."""
         return _given(self._partner, "partner")
+
+    @property
+    def sets(self) -> Mapping[str, Landscape]:
+        """All landscapes, by the names of their data sets; a probe that needs them is taken once for a run."""
+        return _given(self._sets, "sets")
+
+    @property
+    def children(self) -> tuple[Trajectory, ...]:
+        """The runs spawned from this record; a probe that needs them looks only where there are two or more."""
+        return _given(self._children, "children")
 
     @property
     def trajectory(self) -> Trajectory:

@@ -16,7 +16,7 @@ from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.probes._moment import NEEDS, Moment
 
-Times: TypeAlias = Literal["all", "pairs"] | int | tuple[float, ...]
+Times: TypeAlias = Literal["all", "pairs", "children"] | int | tuple[float, ...]
 
 # The atlas puts these in front of whatever dimensions a value has.
 _TAKEN = ("set", "time", "step")
@@ -51,10 +51,11 @@ class Probe:
         measure: a function of a `Moment` and the settings, as keyword arguments, that returns one value or more by
             name: numbers, scalar tensors, or a `Value` where there are dimensions to name.
         settings: its settings, plain JSON; a ``seed`` belongs here.
-        times: ``"all"`` recorded times, those with a partner (``"pairs"``), that many spread evenly over the records,
-            or the records nearest to some epochs.
+        times: ``"all"`` recorded times, those with a partner (``"pairs"``) or with children (``"children"``), that many
+            spread evenly over the records, or the records nearest to some epochs.
         needs: what it looks at beside the record: any of `NEEDS`. Without ``"landscape"`` it is taken once for a
-            run, not once for each set.
+            run, not once for each set; with ``"sets"`` it then looks at all of them together, as a measurement does
+            that trains on one and tests on another.
         version: to be raised when ``measure`` changes what it computes; older results are then taken anew.
         doc: what it measures, in one line.
         cost: about how many full-data gradients one measurement takes; those of up to three share a unit of work.
@@ -158,13 +159,13 @@ class Probe:
 
     def _check_times(self) -> None:
         times: Any = self.times
-        if times in ("all", "pairs") or (type(times) is int and times >= 1):
+        if times in ("all", "pairs", "children") or (type(times) is int and times >= 1):
             return
         if isinstance(times, tuple) and times and all(isinstance(t, int | float) and t >= 0 for t in times):
             return
         raise BadInput(
-            f"The times of probe {self.name} are {times!r}: give 'all', 'pairs', a number of times, or a tuple of "
-            "epochs."
+            f"The times of probe {self.name} are {times!r}: give 'all', 'pairs', 'children', a number of times, or a "
+            "tuple of epochs."
         )
 
 

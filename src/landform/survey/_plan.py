@@ -67,6 +67,7 @@ class Run:
         self.times = [index for index in self.digests if index not in partners]
         self._place = {index: place for place, index in enumerate(self.times)}
         self._partner = dict(trajectory.pairs)
+        self._children = _families(trajectory)
         self._whole = hashlib.blake2b("".join(self.digests.values()).encode(), digest_size=8).hexdigest()
         self._index = {step: index for index, step in enumerate(trajectory.steps)}
 
@@ -90,6 +91,17 @@ class Run:
         found = {need: near[need] for need in needs if need in near}
         return None if None in found.values() else {need: at for need, at in found.items() if at is not None}
 
+    def children(self, index: int) -> tuple[Trajectory, ...]:
+        """Find the runs that were spawned from a record and have come to their end.
+
+        Args:
+            index: the record.
+
+        Returns:
+            The children, by number.
+        """
+        return self._children.get(self.trajectory.steps[index], ())
+
     def seen(self, index: int, needs: Sequence[str]) -> dict[str, str] | None:
         """Find the digests of what a probe looks at.
 
@@ -104,6 +116,11 @@ class Run:
         if roles is None or index not in self.digests or any(at not in self.digests for at in roles.values()):
             return None
         whole = {"trajectory": self._whole} if "trajectory" in needs else {}
+        if "children" in needs:
+            ends = [child.records[-1].digest for child in self.children(index)]
+            if len(ends) < 2:
+                return None
+            whole["children"] = hashlib.blake2b("".join(ends).encode(), digest_size=8).hexdigest()
         return {"record": self.digests[index], **{need: self.digests[at] for need, at in roles.items()}, **whole}
 
     def outdated(self, stored: Stored) -> bool:
@@ -121,6 +138,22 @@ class Run:
         if self.damaged:
             return index in self.digests and self.digests[index] != stored.seen.get("record")
         return self.seen(index, tuple(need for need in stored.seen if need != "record")) != stored.seen
+
+
+def _families(trajectory: Trajectory) -> dict[int, tuple[Trajectory, ...]]:
+    """Children that are as old as their parent, by the step at which they were spawned."""
+    last = max(trajectory.steps, default=0)
+    found: dict[int, list[Trajectory]] = {}
+    for child in trajectory.children:
+        parent = child.parent
+        if parent is None or not len(child) or child.steps[-1] < last:
+            continue
+        try:
+            child.records[-1]
+        except Damaged:
+            continue
+        found.setdefault(parent["step"], []).append(child)
+    return {step: tuple(each) for step, each in found.items()}
 
 
 def plan(run: Run, landscapes: Mapping[str, Landscape], probes: Sequence[Probe]) -> tuple[list[Task], list[str]]:
@@ -144,12 +177,14 @@ def plan(run: Run, landscapes: Mapping[str, Landscape], probes: Sequence[Probe])
         ranks = {chosen[place]: rank for rank, place in enumerate(coarse_to_fine(len(chosen)))}
         sets: list[str | None] = list(landscapes) if "landscape" in probe.needs else [None]
         for place, name in enumerate(sets):
-            refusal = probe.applies(landscapes[name]) if name is not None and probe.applies is not None else None
-            if refusal:
-                notes.append(f"{probe.name} was not measured on {name}: {refusal.rstrip('.')}.")
+            looked = [name] if name is not None else list(landscapes) if "sets" in probe.needs else []
+            refusals = [probe.applies(landscapes[each]) for each in looked] if probe.applies is not None else []
+            if refusal := next(filter(None, refusals), None):
+                where = "" if name is None else f" on {name}"
+                notes.append(f"{probe.name} was not measured{where}: {refusal.rstrip('.')}.")
                 continue
-            basis = _basis(probe, None if name is None else fingerprints[name])
-            dtype = "" if name is None else str(landscapes[name].dtype).removeprefix("torch.")
+            basis = _basis(probe, "+".join(fingerprints[each] for each in looked) or None)
+            dtype = str(landscapes[looked[0]].dtype).removeprefix("torch.") if looked else ""
             seed = probe.settings.get("seed")
             for index in chosen:
                 stored = Stored(
@@ -217,6 +252,8 @@ def _chosen(run: Run, probe: Probe) -> list[int]:
         return times
     if probe.times == "pairs":
         return [index for index in times if run.roles(index, ("partner",))]
+    if probe.times == "children":
+        return [index for index in times if len(run.children(index)) > 1]
     if isinstance(probe.times, int):
         places = np.linspace(0, len(times) - 1, min(probe.times, len(times))).round()
         return [times[int(place)] for place in places]

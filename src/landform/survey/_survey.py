@@ -88,7 +88,7 @@ def _work(
     atlas.annotate({"survey": ["A survey is under way, or was ended by force: survey again to go on."]})
     spent = _spent(atlas, tasks, missing)
     groups = {_name(group): group for group in together(missing)}
-    units = [_unit(run.trajectory, landscapes, name, group) for name, group in groups.items()]
+    units = [_unit(run, landscapes, name, group) for name, group in groups.items()]
     waiting = Counter(group[0].rank for group in groups.values())
     failures: dict[tuple[str, str | None, str], list[int]] = {}
     open_tasks = {(task.stored.file): task for task in missing}
@@ -146,6 +146,8 @@ def measure(
     landscape: Landscape | None,
     probes: Sequence[Probe],
     seeds: Sequence[int],
+    sets: Mapping[str, Landscape] | None = None,
+    children: tuple[Trajectory, ...] | None = None,
 ) -> list[Taken]:
     """Take probes at one record: the unit of work of a survey.
 
@@ -156,6 +158,8 @@ def measure(
         landscape: what to measure on.
         probes: what to take.
         seeds: torch's seed for each probe, so that none depends on which others are taken with it.
+        sets: all landscapes by name, for probes that look at several.
+        children: the runs spawned from the record, for probes that look at them.
 
     Returns:
         What each found.
@@ -164,10 +168,12 @@ def measure(
     moment = Moment(
         trajectory.records[index],
         landscape=landscape,
+        sets=sets,
         start=others.get("start"),
         before=others.get("before"),
         after=others.get("after"),
         partner=others.get("partner"),
+        children=children,
         trajectory=trajectory,
     )
     taken: list[Taken] = []
@@ -220,20 +226,23 @@ def _name(group: Sequence[Task]) -> str:
     return f"{group[0].stored.file.removesuffix('.safetensors')}:{'+'.join(task.probe.name for task in group)}"
 
 
-def _unit(trajectory: Trajectory, landscapes: Mapping[str, Landscape], name: str, group: Sequence[Task]) -> Unit:
+def _unit(run: Run, landscapes: Mapping[str, Landscape], name: str, group: Sequence[Task]) -> Unit:
     roles: dict[str, int] = {}
     for task in group:
         roles |= task.roles
+    needs = {need for task in group for need in task.probe.needs}
     return Unit(
         name,
         measure,
         {
-            "trajectory": trajectory,
+            "trajectory": run.trajectory,
             "index": group[0].index,
             "roles": roles,
             "landscape": None if group[0].set is None else landscapes[group[0].set],
             "probes": [task.probe for task in group],
             "seeds": [seed_of(Unit(task.stored.file, measure)) for task in group],
+            "sets": dict(landscapes) if "sets" in needs else None,
+            "children": run.children(group[0].index) if "children" in needs else None,
         },
     )
 
