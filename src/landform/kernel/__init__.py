@@ -14,6 +14,7 @@ from landform.kernel._flow import Flow, gradient_flow
 from landform.kernel._linearised import linearise
 from landform.kernel._machine import Regression, predict, regression, ridge_path
 from landform.kernel._nystroem import Nystroem, nystroem
+from landform.kernel._onset import Course, Onset, onset, why_no_onset
 from landform.kernel._operator import KernelOperator, operator
 from landform.kernel._spectrum import (
     LabelEnergy,
@@ -42,6 +43,7 @@ __all__ = [
     "Changes",
     "Choice",
     "Classifier",
+    "Course",
     "Descent",
     "Eigenfeatures",
     "Estimate",
@@ -49,6 +51,7 @@ __all__ = [
     "KernelOperator",
     "LabelEnergy",
     "Nystroem",
+    "Onset",
     "Plan",
     "Polar",
     "RecurrentNTK",
@@ -75,6 +78,7 @@ __all__ = [
     "ntk",
     "ntk_to_file",
     "nystroem",
+    "onset",
     "operator",
     "polar",
     "precision_error",
@@ -83,4 +87,5 @@ __all__ = [
     "ridge_path",
     "spectrum",
     "velocity",
+    "why_no_onset",
 ]

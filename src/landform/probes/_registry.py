@@ -30,6 +30,7 @@ _PROBES = {
     "kernel_spectrum": "landform.probes._kernel",
     "kernel_distances": "landform.probes._kernel",
     "kernel_map": "landform.probes._kernel",
+    "onset": "landform.probes._onset",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")

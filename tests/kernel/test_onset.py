@@ -1,0 +1,120 @@
+"""Training from a time on, against the trainings done by hand."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import landform as lf
+from landform import kernel
+from landform.data import Dataset
+from landform.errors import BadInput
+from landform.models import build
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return lf.data.digits(per_class=20)
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return build("mlp", inputs=(1, 8, 8), classes=10, width=16, depth=2, seed=0)
+
+
+def by_hand(net: nn.Module, data: Dataset, recipe: lf.Recipe) -> tuple[float, float]:
+    trained = copy.deepcopy(net)
+    lf.train(trained, (data.train.inputs, data.train.targets), recipe, device="cpu")
+    seen = lf.Landscape(trained, data, device="cpu")
+    return float(seen.error(seen.here)), float(seen.on(data.test).error(seen.here))
+
+
+def test_the_trainings_are_those_of_the_loop(digits: Dataset, net: nn.Module) -> None:
+    landscape = lf.Landscape(net, digits, device="cpu")
+    sets = {"train": landscape, "test": landscape.on(digits.test)}
+    found = kernel.onset(landscape, landscape.here, sets, epochs=4, lr=0.02, batch_size=32, samples=50, seed=3)
+    assert found.sets == ("train", "test")
+    expanded = by_hand(kernel.linearise(net), digits, found.recipe)
+    plain = by_hand(net, digits, found.recipe)
+    assert found.linearised.last.tolist() == pytest.approx(expanded)
+    assert found.nonlinear is not None
+    assert found.nonlinear.last.tolist() == pytest.approx(plain)
+    assert found.advantage.tolist() == pytest.approx([a - b for a, b in zip(expanded, plain, strict=True)])
+    frozen = copy.deepcopy(net)
+    for name, parameter in frozen.named_parameters():
+        parameter.requires_grad_(name.startswith("readout"))
+    assert found.probe is not None
+    assert found.probe.last.tolist() == pytest.approx(by_hand(frozen, digits, found.recipe))
+    # All courses begin where the point is.
+    own = [float(one.error(landscape.here)) for one in sets.values()]
+    for course in (found.linearised, found.nonlinear, found.probe):
+        assert course.errors[0].tolist() == pytest.approx(own)
+        assert float(course.epochs[-1]) == 4.0
+        assert bool((course.best <= course.last).all())
+    assert found.own.tolist() == pytest.approx(own)
+
+
+def test_the_machine_is_ridge_regression_on_the_trace_kernel(digits: Dataset, net: nn.Module) -> None:
+    landscape = lf.Landscape(net, digits, device="cpu", dtype=torch.float64)
+    test = landscape.on(digits.test)
+    found = kernel.onset(landscape, landscape.here, {"test": test}, epochs=0.2, samples=60, nonlinear=False, seed=5)
+    assert found.nonlinear is None
+    assert bool(found.advantage.isnan().all())
+    chosen = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(5))[:60]
+    x, y = digits.train.inputs[chosen], digits.train.targets[chosen]
+    k = kernel.ntk(landscape, landscape.here, x, kind="full").diagonal(dim1=2, dim2=3).sum(-1)
+    cross = kernel.ntk(landscape, landscape.here, digits.test.inputs, x, kind="full").diagonal(dim1=2, dim2=3).sum(-1)
+    hot = torch.nn.functional.one_hot(y, 10).double()
+    ridges = kernel.ridge_path(k, 13, low=1e-5)
+
+    def left_out(ridge: torch.Tensor) -> float:
+        wrong = 0
+        for i in range(60):
+            rest = [j for j in range(60) if j != i]
+            a = torch.linalg.solve(k[rest][:, rest] + ridge * torch.eye(59, dtype=k.dtype), hot[rest])
+            wrong += int((k[i, rest] @ a).argmax() != y[i])
+        return wrong / 60
+
+    best = min(left_out(ridge) for ridge in ridges)
+    errors = {
+        float(((cross @ torch.linalg.solve(k + ridge * torch.eye(60, dtype=k.dtype), hot)).argmax(1)
+               != digits.test.targets).double().mean())
+        for ridge in ridges if left_out(ridge) == pytest.approx(best)
+    }  # fmt: skip
+    assert any(float(found.machine) == pytest.approx(error, abs=1e-9) for error in errors)
+
+
+def test_statistics_of_batchnorm_are_those_of_the_point() -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 10))
+    data = lf.data.digits(per_class=10)
+    landscape = lf.Landscape(net, data, device="cpu")
+    found = kernel.onset(landscape, landscape.here, epochs=1, lr=0.05, samples=20)
+    assert found.linearised.errors[0].tolist() == pytest.approx(found.own.tolist(), abs=0.02)
+    assert not found.linearised.diverged
+    assert float(net[2].num_batches_tracked) == 0  # the user's model is left alone
+
+
+def test_a_step_that_is_too_large_is_told_of(digits: Dataset, net: nn.Module) -> None:
+    landscape = lf.Landscape(net, digits, loss="cross-entropy", device="cpu")
+    found = kernel.onset(landscape, landscape.here, epochs=2, lr=1e30, samples=0, nonlinear=False)
+    assert found.linearised.diverged or float(found.linearised.last) > 0.5
+    assert bool(found.machine.isnan().all())
+
+
+def test_misuse_is_told_in_a_sentence(digits: Dataset, net: nn.Module) -> None:
+    landscape = lf.Landscape(net, digits, device="cpu")
+    with pytest.raises(BadInput, match="NaN"):
+        kernel.onset(landscape, landscape.here * float("nan"))
+    numbers = replace(digits, classes=None)
+    pair = (numbers.train.inputs, torch.zeros(len(numbers.train), 10))
+    with pytest.raises(BadInput, match="not labels"):
+        kernel.onset(lf.Landscape(net, pair, loss="mse", device="cpu"), landscape.here)
+    loader = [(digits.train.inputs[:8], digits.train.targets[:8])]
+    with pytest.raises(BadInput, match="stream of batches"):
+        kernel.onset(lf.Landscape(net, loader, device="cpu"), landscape.here)
+    with pytest.raises(BadInput, match="lr"):
+        kernel.onset(landscape, landscape.here, lr=-1.0)
