@@ -20,7 +20,7 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import curvature, functions, kernel
+    from landform import curvature, functions, kernel, paths
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "kernel",
     "log_spaced",
     "models",
+    "paths",
     "probes",
     "report",
     "spawn",
@@ -54,7 +55,7 @@ __all__ = [
     "train_many",
 ]
 
-_LATER = ("curvature", "functions", "kernel")  # rooms that are loaded when first used: importing landform stays quick
+_LATER = ("curvature", "functions", "kernel", "paths")  # rooms that are loaded when first used: importing landform stays quick
 
 
 def __getattr__(name: str) -> Any:

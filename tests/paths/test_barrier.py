@@ -1,0 +1,154 @@
+"""Barriers against a plain loop, closed forms and landscapes whose barrier is known."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import landform as lf
+from landform.errors import BadInput
+from landform.models import build
+from landform.paths import barrier, barrier_matrix, interpolate
+
+
+class Curve(nn.Module):
+    """One parameter x; what it puts out is a function of x alone."""
+
+    def __init__(self, function: object) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(self.x).expand(len(inputs), 1)  # type: ignore[operator]
+
+
+def along(function: object) -> lf.Landscape:
+    """A landscape whose loss at x is the square of a function of x."""
+    data = (torch.zeros(2, 1, dtype=torch.float64), torch.zeros(2, 1, dtype=torch.float64))
+    return lf.Landscape(Curve(function), data, loss="mse", device="cpu", dtype=torch.float64)
+
+
+def at(x: float) -> Tensor:
+    return torch.tensor([x], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def digits() -> lf.Landscape:
+    return lf.Landscape(
+        build("mlp", inputs=(1, 8, 8), classes=10, width=12, depth=2, seed=0), lf.data.digits(per_class=8), device="cpu"
+    )
+
+
+def points(landscape: lf.Landscape, count: int) -> Tensor:
+    return torch.randn(count, landscape.layout.size, generator=torch.Generator().manual_seed(0)) * 0.3
+
+
+def test_it_is_the_plain_loop_over_copies_of_the_model(digits: lf.Landscape) -> None:
+    a, b = points(digits, 2)
+    found = barrier(digits, a, b, steps=7, refine=0)
+    data = lf.data.digits(per_class=8).train
+    losses, errors = [], []
+    for alpha in torch.linspace(0, 1, 7):
+        net = copy.deepcopy(digits._model)
+        digits.layout.load_(net, (1 - alpha) * a + alpha * b)
+        with torch.no_grad():
+            out = net(data.inputs)
+        losses.append(float(nn.functional.cross_entropy(out, data.targets)))
+        errors.append(float((out.argmax(1) != data.targets).double().mean()))
+    assert found.losses.tolist() == pytest.approx(losses, rel=1e-5)
+    assert found.errors is not None
+    assert found.errors.tolist() == pytest.approx(errors)
+    assert found.height == pytest.approx(max(losses) - (losses[0] + losses[-1]) / 2, rel=1e-5)
+    assert found.error_height == pytest.approx(max(errors) - (errors[0] + errors[-1]) / 2)
+
+
+def test_a_valley_has_no_height_and_a_negative_interior() -> None:
+    found = barrier(along(lambda x: x), at(-1.0), at(1.0))
+    assert found.height == pytest.approx(0.0, abs=1e-12)
+    assert found.interior < 0
+    assert found.error_height is None
+    found = barrier(along(lambda x: x), at(0.0), at(1.0))  # a slope: half of what the ends differ by
+    assert found.height == pytest.approx(0.5)
+
+
+def test_a_narrow_barrier_is_not_missed() -> None:
+    # Between two of eleven even alphas; its feet are what gives it away.
+    landscape = along(lambda x: torch.exp(-(((x - 0.55) / 0.02) ** 2)) + 0.2 * torch.exp(-(((x - 0.55) / 0.1) ** 2)))
+    plain, refined = (barrier(landscape, at(0.0), at(1.0), refine=refine) for refine in (0, 16))
+    assert plain.height < 0.1
+    assert refined.height == pytest.approx(1.44, rel=0.02)
+    assert refined.at == pytest.approx(0.55, abs=0.01)
+    assert refined.resolution < 0.03
+    assert len(refined.alphas) <= 27
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_it_is_the_same_from_both_sides_and_nothing_to_oneself(digits: lf.Landscape, seed: int) -> None:
+    a, b = torch.randn(2, digits.layout.size, generator=torch.Generator().manual_seed(seed)) * 0.3
+    there, back = barrier(digits, a, b, refine=6), barrier(digits, b, a, refine=6)
+    assert there.height == pytest.approx(back.height, rel=1e-4)
+    assert there.height >= 0
+    assert there.error_height is not None
+    assert there.error_height >= 0
+    assert barrier(digits, a, a).height == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_matrix_holds_the_barrier_of_every_pair(digits: lf.Landscape) -> None:
+    some = points(digits, 4)
+    found = barrier_matrix(digits, some, steps=5, memory=3 * 4 * digits.layout.size)
+    for i in range(4):
+        for j in range(4):
+            each = barrier(digits, some[i], some[j], steps=5, refine=0)
+            assert float(found.heights[i, j]) == pytest.approx(each.height, abs=1e-5)
+            assert found.error_heights is not None
+            assert float(found.error_heights[i, j]) == pytest.approx(each.error_height, abs=1e-9)
+    assert torch.equal(found.heights, found.heights.T)
+    assert found.losses.tolist() == pytest.approx(digits.loss(some).tolist())
+
+
+def test_batchnorm_is_recomputed_or_averaged() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    landscape = lf.Landscape(net, lf.data.digits(per_class=8), device="cpu")
+    a, b = points(landscape, 2)
+    ends = landscape.calibrate(a), landscape.calibrate(b)
+    fresh, averaged = barrier(landscape, a, b, refine=0), barrier(landscape, a, b, refine=0, buffers=ends)
+    assert (fresh.batchnorm, averaged.batchnorm) == ("recompute", "averaged")
+    assert fresh.losses[[0, -1]].tolist() == pytest.approx(averaged.losses[[0, -1]].tolist(), rel=1e-5)
+    middle = {k: (ends[0][k] + ends[1][k]) / 2 if v.is_floating_point() else v for k, v in ends[0].items()}
+    assert float(averaged.losses[5]) == pytest.approx(float(landscape.loss((a + b) / 2, buffers=middle)), rel=1e-5)
+    assert float(fresh.losses[5]) == pytest.approx(float(landscape.loss((a + b) / 2)), rel=1e-5)
+    assert float(fresh.losses[5]) != pytest.approx(float(averaged.losses[5]), rel=1e-4)
+
+
+def test_the_ends_of_a_line_are_the_points_to_the_bit(digits: lf.Landscape) -> None:
+    a, b = points(digits, 2)
+    line = interpolate(a, b, torch.tensor([0.0, 0.5, 1.0]))
+    assert torch.equal(line[0], a)
+    assert torch.equal(line[2], b)
+
+
+def test_a_loss_that_overflows_is_an_infinite_barrier() -> None:
+    found = barrier(along(lambda x: torch.where(x.abs() < 0.5, torch.inf, x)), at(-1.0), at(1.0))
+    assert found.height == float("inf")
+
+
+def test_misuse_is_told_in_a_sentence(digits: lf.Landscape) -> None:
+    a, b = points(digits, 2)
+    with pytest.raises(BadInput, match="second point holds NaN"):
+        barrier(digits, a, b * float("nan"))
+    with pytest.raises(BadInput, match="between two points"):
+        barrier(digits, a, torch.stack([a, b]))
+    with pytest.raises(BadInput, match="at least 3"):
+        barrier(digits, a, b, steps=2)
+    with pytest.raises(BadInput, match="at least 3"):
+        barrier_matrix(digits, torch.stack([a, b]), steps=2)
+    with pytest.raises(BadInput, match="at least two"):
+        barrier_matrix(digits, a[None])
+    with pytest.raises(BadInput):
+        barrier(digits, a[:-1], b[:-1])
