@@ -31,6 +31,7 @@ _PROBES = {
     "kernel_distances": "landform.probes._kernel",
     "kernel_map": "landform.probes._kernel",
     "onset": "landform.probes._onset",
+    "children": "landform.probes._children",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")
