@@ -152,3 +152,42 @@ def test_misuse_is_told_in_a_sentence(digits: lf.Landscape) -> None:
         barrier_matrix(digits, a[None])
     with pytest.raises(BadInput):
         barrier(digits, a[:-1], b[:-1])
+
+
+def test_other_data_are_read_at_the_same_points_with_the_statistics_of_the_first() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    data = lf.data.digits(per_class=8)
+    landscape = lf.Landscape(net, data, device="cpu")
+    a, b = points(landscape, 2)
+    found = barrier(landscape, a, b, refine=4, on={"test": data.test}, memory=3 * 4 * landscape.layout.size)
+    test = landscape.on(data.test)
+    assert list(found.on) == ["test"]
+    assert torch.equal(found.on["test"].alphas, found.alphas)
+    line = interpolate(a, b, found.alphas)
+    assert found.on["test"].losses.tolist() == pytest.approx(test.loss(line).tolist(), rel=1e-5)
+    assert found.losses.tolist() == pytest.approx(landscape.loss(line).tolist(), rel=1e-5)
+    assert found.on["test"].errors is not None
+    assert found.on["test"].errors.tolist() == pytest.approx(test.error(line).tolist())
+    assert found.passes == 3 * len(found.alphas)  # two sets, and the statistics once
+    assert barrier(landscape.on(data.test), a, b, refine=0).passes == 2 * 11
+
+
+def test_what_a_barrier_says_besides_its_height() -> None:
+    square = along(lambda x: x)
+    found = barrier(square, at(-1.0), at(2.0), steps=31, refine=0)
+    assert found.ends == (1.0, 4.0)
+    assert found.error_ends is None
+    assert found.mean == pytest.approx(1.0, rel=1e-2)  # integral of (3 t - 1)^2 over [0, 1]
+    assert found.connectivity == pytest.approx(2.5)  # the mean of the ends, less the zero at t = 1/3
+    hill = barrier(along(lambda x: 1 - x * x / 2), at(-1.0), at(1.0), steps=31, refine=0)
+    assert hill.connectivity == pytest.approx(-hill.height)
+
+
+def test_a_point_of_another_model_is_told_by_the_tensor_it_would_end_in(digits: lf.Landscape) -> None:
+    a, b = points(digits, 2)
+    name = digits.layout.slots[-2].name
+    with pytest.raises(BadInput, match=f"second point has .* it would end in {name}"):
+        barrier(digits, a, b[: digits.layout.slots[-2].stop - 1])
+    with pytest.raises(BadInput, match=f"first in {name}"):
+        barrier(digits, a.index_fill(0, torch.tensor([digits.layout.slots[-2].start]), float("nan")), b)

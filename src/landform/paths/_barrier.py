@@ -1,35 +1,38 @@
-"""Barriers: how far loss and error rise on the straight line between two points.
+"""Barriers: how far loss and error rise on a path between two points.
 
 Frankle et al. 2020, Fort et al. 2020:
 
-``height = max over alpha in [0, 1] of R((1 - alpha) a + alpha b) - (R(a) + R(b)) / 2``
+``height = max over alpha in [0, 1] of R(path(alpha)) - (R(a) + R(b)) / 2``
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from landform.errors import BadInput
 from landform.landscape import Landscape
+from landform.paths._contract import MEMORY, one_point
+from landform.paths._reading import Buffers, Values, others, passes, read
 
 Ends: TypeAlias = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
-# Bytes of points that are made at a time.
-_MEMORY = 2**28
+# Intervals are halved so many at a time, and never below this length.
+_TOGETHER = 4
+_SHORTEST = 1 / 512
 
 
 @dataclass(frozen=True)
 class Barrier:
-    """Loss and error on the straight line between two points.
+    """Loss and error on a path between two points.
 
-    The height is never negative, since the ends belong to the line; where the ends differ it is at least half of their
-    difference. `interior` is the same without the ends: below zero where the line dips under both.
+    The height is never negative, since the ends belong to the path; where the ends differ it is at least half of their
+    difference. `interior` is the same without the ends: below zero where the path dips under both. Read it beside
+    `ends`: two dead networks have no barrier either.
 
     Attributes:
         height: of the loss.
@@ -43,6 +46,8 @@ class Barrier:
         errors: error there, ``[n]``; None likewise.
         resolution: distance to the alphas beside the highest loss, or error if that is farther.
         batchnorm: where BatchNorm's statistics came from.
+        passes: forward passes over the data it took, those for BatchNorm's statistics included.
+        on: the same at the same alphas on further data, by name.
     """
 
     height: float
@@ -56,27 +61,36 @@ class Barrier:
     errors: Tensor | None = field(repr=False)
     resolution: float
     batchnorm: str
+    passes: int = 0
+    on: Mapping[str, Barrier] = field(default_factory=dict, repr=False)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Loss of the two points."""
+        return float(self.losses[0]), float(self.losses[-1])
 
-@dataclass(frozen=True)
-class BarrierMatrix:
-    """Barriers between all pairs of n points.
+    @property
+    def error_ends(self) -> tuple[float, float] | None:
+        """Error of the two points; None where the targets are not labels."""
+        return None if self.errors is None else (float(self.errors[0]), float(self.errors[-1]))
 
-    Attributes:
-        heights: of the loss, ``[n, n]``, symmetric with a diagonal of zeros, float64, on the CPU.
-        error_heights: of the error, likewise; None where the targets are not labels.
-        losses: of the points themselves, ``[n]``.
-        errors: of the points themselves, ``[n]``, or None.
-        alphas: where every line was read, ``[m]``.
-        batchnorm: where BatchNorm's statistics came from.
-    """
+    @property
+    def mean(self) -> float:
+        """Mean loss over the path, each alpha weighted by the length of path that it stands for."""
+        return float(torch.trapezoid(self.losses, self.alphas))
 
-    heights: Tensor
-    error_heights: Tensor | None
-    losses: Tensor
-    errors: Tensor | None
-    alphas: Tensor
-    batchnorm: str
+    @property
+    def connectivity(self) -> float:
+        """Mean loss of the ends minus the loss farthest from it (Yang et al. 2021, eq. 4).
+
+        Below zero is a barrier, above zero a path that finds less loss than the ends have.
+        """
+        return _connectivity(self.losses)
+
+    @property
+    def error_connectivity(self) -> float | None:
+        """The same for the error; None where the targets are not labels."""
+        return None if self.errors is None else _connectivity(self.errors)
 
 
 def barrier(
@@ -86,9 +100,14 @@ def barrier(
     *,
     steps: int = 11,
     refine: int = 10,
+    on: Mapping[str, Any] | None = None,
     buffers: Ends | None = None,
+    memory: float = MEMORY,
 ) -> Barrier:
     """Read loss and error on the straight line from a to b, more closely where they are highest and where they bend.
+
+    Costs a full-data forward pass for each alpha, many points at a time where the model allows; a second one where
+    BatchNorm's statistics are recomputed.
 
     Args:
         landscape: what to read; BatchNorm's statistics are recomputed at every point where it says so (the default).
@@ -97,8 +116,11 @@ def barrier(
         steps: evenly spaced alphas to begin with, the ends among them.
         refine: how many more, where a narrow barrier could hide: beside the highest values, and where neighbours differ
             most from the line through them; 0 for none.
+        on: further data to read at the same alphas, by name, such as ``{"test": data.test}``, or landscapes;
+            BatchNorm's statistics are then those of the first landscape's data.
         buffers: buffers of both ends, which then are averaged like the points, as averaging two checkpoints does,
             instead of what the landscape does about BatchNorm.
+        memory: bytes of points that are made at a time.
 
     Returns:
         The barrier.
@@ -106,89 +128,67 @@ def barrier(
     Raises:
         BadInput: when the points are not the landscape's or not finite, or there are too few steps.
     """
-    for name, point in (("first", a), ("second", b)):
-        landscape.layout.check(point)
-        if point.dim() != 1:
-            raise BadInput(f"The {name} point has shape {list(point.shape)}: a barrier lies between two points [P].")
-        if not bool(torch.isfinite(point).all()):
-            raise BadInput(f"The {name} point holds NaN or infinity: look whether its run has diverged.")
-    if steps < 3 or refine < 0:
-        raise BadInput(f"steps is {steps} and refine {refine}: give at least 3 alphas, and 0 or more to refine.")
-    known = _read(landscape, a, b, torch.linspace(0, 1, steps, dtype=torch.float64), buffers)
-    left = refine
-    while left > 0:
-        more = _doubtful(*known, most=min(left, 4))
-        left -= len(more)
-        if not len(more):
-            break
-        known = _merge(known, _read(landscape, a, b, more, buffers))
-    alphas, losses, errors = known
-    top, error_top = (
-        int(torch.where(losses.isnan(), torch.inf, losses).argmax()),
-        None if errors is None else int(errors.argmax()),
-    )
-    places = [top] if error_top is None else [top, error_top]
-    return Barrier(
-        height=_height(losses),
-        error_height=None if errors is None else _height(errors),
-        interior=_height(losses, inside=True),
-        error_interior=None if errors is None else _height(errors, inside=True),
-        at=float(alphas[top]),
-        error_at=None if error_top is None else float(alphas[error_top]),
-        alphas=alphas,
-        losses=losses,
-        errors=errors,
-        resolution=max(_gap(alphas, place) for place in places),
-        batchnorm="averaged" if buffers is not None else landscape.batchnorm,
-    )
+    a, b = one_point(landscape, a, "first"), one_point(landscape, b, "second")
+    if buffers is not None:
+        here = {name: tensor.to(landscape.device) for name, tensor in buffers[0].items()}
+        there = {name: tensor.to(landscape.device) for name, tensor in buffers[1].items()}
+
+    def make(alphas: Tensor) -> tuple[Tensor, Buffers | None]:
+        return interpolate(a, b, alphas), None if buffers is None else _averaged(here, there, alphas)
+
+    return walk(landscape, make, steps=steps, refine=refine, on=on, averaged=buffers is not None, memory=memory)
 
 
-def barrier_matrix(landscape: Landscape, points: Tensor, *, steps: int = 11, memory: float = _MEMORY) -> BarrierMatrix:
-    """Read the barriers between all pairs of points, many points of many lines at a time.
+def walk(
+    landscape: Landscape,
+    make: Callable[[Tensor], tuple[Tensor, Buffers | None]],
+    *,
+    steps: int,
+    refine: int,
+    on: Mapping[str, Any] | None = None,
+    averaged: bool = False,
+    memory: float = MEMORY,
+) -> Barrier:
+    """Read loss and error on any path.
 
     Args:
         landscape: what to read.
-        points: ``[n, P]``, at least two.
-        steps: evenly spaced alphas on every line, the ends among them.
+        make: makes the points ``[n, P]`` at some alphas ``[n]``, with their buffers or None.
+        steps: evenly spaced alphas to begin with.
+        refine: how many more, where a higher value may hide.
+        on: further data, by name.
+        averaged: whether ``make`` gives buffers.
         memory: bytes of points that are made at a time.
 
     Returns:
-        The barriers; a point that is not finite has barriers of nan.
+        The barrier.
 
     Raises:
-        BadInput: when there are too few points or steps.
+        BadInput: when there are too few steps.
     """
-    landscape.layout.check(points)
-    if points.dim() != 2 or len(points) < 2:
-        raise BadInput(f"The points have shape {list(points.shape)}: give at least two as [n, P].")
-    if steps < 3:
-        raise BadInput(f"steps is {steps}: give at least 3 alphas.")
-    points = points.detach().to(landscape.device, landscape.dtype)
+    if steps < 3 or refine < 0:
+        raise BadInput(f"steps is {steps} and refine {refine}: give at least 3 alphas, and 0 or more to refine.")
+    further = others(landscape, on)
+    landscapes = [landscape, *further.values()]
+
+    def read_at(alphas: Tensor) -> list[Values]:
+        return read(landscapes, lambda part: make(alphas[part]), len(alphas), memory=memory)
+
     alphas = torch.linspace(0, 1, steps, dtype=torch.float64)
-    ends = landscape.read(points)
-    pairs = list(itertools.combinations(range(len(points)), 2))
-    inner = [(i, j, float(alpha)) for i, j in pairs for alpha in alphas[1:-1]]
-    together = max(1, int(memory / (points.shape[1] * points.element_size())))
-    losses: list[Tensor] = []
-    errors: list[Tensor] = []
-    for start in range(0, len(inner), together):
-        block = inner[start : start + together]
-        first, second = (points[torch.tensor([each[k] for each in block])] for k in (0, 1))
-        share = torch.tensor([each[2] for each in block], dtype=points.dtype, device=points.device)
-        reading = landscape.read(first.lerp_(second, share[:, None]))
-        losses.append(reading.loss)
-        if reading.error is not None:
-            errors.append(reading.error)
-    return BarrierMatrix(
-        heights=_table(pairs, ends.loss, torch.cat(losses).reshape(len(pairs), -1)),
-        error_heights=None
-        if ends.error is None
-        else _table(pairs, ends.error, torch.cat(errors).reshape(len(pairs), -1)),
-        losses=ends.loss,
-        errors=ends.error,
-        alphas=alphas,
-        batchnorm=landscape.batchnorm,
-    )
+    known = read_at(alphas)
+    while (left := steps + refine - len(alphas)) > 0:
+        more = _doubtful(alphas, known[0], most=min(left, _TOGETHER))
+        if not len(more):
+            break
+        new = read_at(more)
+        alphas = torch.cat([alphas, more])
+        order = alphas.argsort()
+        alphas = alphas[order]
+        known = [Values.join(pair, order) for pair in zip(known, new, strict=True)]
+    spent = passes(landscapes, len(alphas), buffers=averaged)
+    settled = "averaged" if averaged else landscape.batchnorm
+    rest = {name: _of(alphas, values, settled, 0) for name, values in zip(further, known[1:], strict=True)}
+    return _of(alphas, known[0], settled, spent, rest)
 
 
 def interpolate(a: Tensor, b: Tensor, alphas: Tensor) -> Tensor:
@@ -206,74 +206,84 @@ def interpolate(a: Tensor, b: Tensor, alphas: Tensor) -> Tensor:
     return torch.lerp(a.expand(len(alphas), -1), b.to(a.device, a.dtype).expand(len(alphas), -1), share)
 
 
-def _read(
-    landscape: Landscape, a: Tensor, b: Tensor, alphas: Tensor, buffers: Ends | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Loss and error at some alphas."""
-    a, b = (point.detach().to(landscape.device, landscape.dtype) for point in (a, b))
-    own = None
-    if buffers is not None:
-        first, second = buffers
-        own = {
-            name: interpolate(first[name].flatten(), second[name].flatten(), alphas).reshape(-1, *first[name].shape)
-            if first[name].is_floating_point()
-            else first[name].expand(len(alphas), *first[name].shape)
-            for name in first
-        }
-    reading = landscape.read(interpolate(a, b, alphas), buffers=own)
-    return alphas, reading.loss, reading.error
+def height(values: Tensor, *, inside: bool = False) -> float:
+    """Highest value minus the mean of the ends; infinite where a value is, or is not a number.
+
+    Args:
+        values: ``[n]``, along a path.
+        inside: whether to leave the ends out of the maximum.
+
+    Returns:
+        The height.
+    """
+    seen = torch.where(values.isnan(), torch.inf, values)
+    top = seen[1:-1].max() if inside else seen.max()
+    return float(top - (values[0] + values[-1]) / 2)
 
 
-def _merge(
-    one: tuple[Tensor, Tensor, Tensor | None], two: tuple[Tensor, Tensor, Tensor | None]
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    alphas = torch.cat([one[0], two[0]])
-    order = alphas.argsort()
-    errors = None if one[2] is None or two[2] is None else torch.cat([one[2], two[2]])[order]
-    return alphas[order], torch.cat([one[1], two[1]])[order], errors
+def _of(alphas: Tensor, values: Values, batchnorm: str, spent: int, on: Mapping[str, Barrier] | None = None) -> Barrier:
+    losses, errors = values.losses, values.errors
+    top = int(torch.where(losses.isnan(), torch.inf, losses).argmax())
+    error_top = None if errors is None else int(errors.argmax())
+    places = [top] if error_top is None else [top, error_top]
+    return Barrier(
+        height=height(losses),
+        error_height=None if errors is None else height(errors),
+        interior=height(losses, inside=True),
+        error_interior=None if errors is None else height(errors, inside=True),
+        at=float(alphas[top]),
+        error_at=None if error_top is None else float(alphas[error_top]),
+        alphas=alphas,
+        losses=losses,
+        errors=errors,
+        resolution=max(_gap(alphas, place) for place in places),
+        batchnorm=batchnorm,
+        passes=spent,
+        on=on or {},
+    )
 
 
-def _doubtful(alphas: Tensor, losses: Tensor, errors: Tensor | None, most: int) -> Tensor:
+def _averaged(first: Buffers, second: Buffers, alphas: Tensor) -> Buffers:
+    """Buffers mixed as the points are; those that count, such as batches seen, are the first's."""
+    return {
+        name: interpolate(tensor.flatten(), second[name].flatten(), alphas).reshape(-1, *tensor.shape)
+        if tensor.is_floating_point()
+        else tensor.expand(len(alphas), *tensor.shape)
+        for name, tensor in first.items()
+    }
+
+
+def _doubtful(alphas: Tensor, values: Values, most: int) -> Tensor:
     """Middles of the intervals where a higher value may hide, most doubtful first.
 
     An interval is judged by how far the values beside it lie off the straight line through their own neighbours, in
     units of the curve's range, and by whether the highest value stands at one of its ends.
     """
     doubt = torch.zeros(len(alphas) - 1, dtype=torch.float64)
-    for values in (losses,) if errors is None else (losses, errors):
-        span = float(values.max() - values.min())
+    for seen in (values.losses,) if values.errors is None else (values.losses, values.errors):
+        span = float(seen.max() - seen.min())
         if not 0 < span < float("inf"):
             continue
         left, right = alphas[1:-1] - alphas[:-2], alphas[2:] - alphas[1:-1]
-        line = (values[:-2] * right + values[2:] * left) / (left + right)
-        bend = torch.zeros_like(values)
-        bend[1:-1] = (values[1:-1] - line).abs() / span
+        line = (seen[:-2] * right + seen[2:] * left) / (left + right)
+        bend = torch.zeros_like(seen)
+        bend[1:-1] = (seen[1:-1] - line).abs() / span
         own = torch.maximum(bend[:-1], bend[1:])
-        top = int(values.argmax())
+        top = int(seen.argmax())
         own[max(top - 1, 0) : top + 1] += 1.0
         doubt = torch.maximum(doubt, own)
-    wide = (alphas[1:] - alphas[:-1]) > 1 / 512
+    wide = (alphas[1:] - alphas[:-1]) > _SHORTEST
     doubt = torch.where(wide, doubt, 0.0)
     chosen = doubt.argsort(descending=True)[:most]
     chosen = chosen[doubt[chosen] > 1e-3]
     return (alphas[chosen] + alphas[chosen + 1]) / 2
 
 
-def _height(values: Tensor, *, inside: bool = False) -> float:
-    """Highest value minus the mean of the ends; infinite where a value is, or is not a number."""
-    seen = torch.where(values.isnan(), torch.inf, values)
-    top = seen[1:-1].max() if inside else seen.max()
-    return float(top - (values[0] + values[-1]) / 2)
+def _connectivity(values: Tensor) -> float:
+    off = (values[0] + values[-1]) / 2 - values
+    return float(off[off.abs().nan_to_num(torch.inf).argmax()])
 
 
 def _gap(alphas: Tensor, place: int) -> float:
     near = alphas[max(place - 1, 0) : place + 2]
     return float((near[1:] - near[:-1]).max())
-
-
-def _table(pairs: list[tuple[int, int]], ends: Tensor, lines: Tensor) -> Tensor:
-    """Heights of all pairs, ``[n, n]``, from what was read at the ends ``[n]`` and between them ``[pairs, m]``."""
-    table = torch.zeros(len(ends), len(ends), dtype=torch.float64)
-    for (i, j), line in zip(pairs, lines, strict=True):
-        table[i, j] = table[j, i] = _height(torch.cat([ends[i : i + 1], line, ends[j : j + 1]]))
-    return table
