@@ -187,7 +187,7 @@ def test_what_a_barrier_says_besides_its_height() -> None:
 def test_a_point_of_another_model_is_told_by_the_tensor_it_would_end_in(digits: lf.Landscape) -> None:
     a, b = points(digits, 2)
     name = digits.layout.slots[-2].name
-    with pytest.raises(BadInput, match=f"second point has .* it would end in {name}"):
+    with pytest.raises(BadInput, match=f"second point has .*it would end in {name}"):
         barrier(digits, a, b[: digits.layout.slots[-2].stop - 1])
     with pytest.raises(BadInput, match=f"first in {name}"):
         barrier(digits, a.index_fill(0, torch.tensor([digits.layout.slots[-2].start]), float("nan")), b)
