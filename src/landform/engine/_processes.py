@@ -21,7 +21,7 @@ class Processes:
     """Runs units in several processes, each unit as soon as one is free; results come as they are ready.
 
     Small operations run best on one thread, and many small units best side by side. A process is started once and runs
-    many units. In a script of your own the call must stand under ``if __name__ == "__main__":``, since every process
+    many units, of one run after the other. In a script of your own the call must stand under ``if __name__ == "__main__":``, since every process
     imports that script.
     """
 
@@ -37,8 +37,17 @@ class Processes:
         """
         self.count = cores() if count is None else count
         self.threads = threads
+        self._held: ProcessPoolExecutor | None = None
         if self.count < 1 or threads < 1:
             raise BadInput(f"There are {self.count} processes of {threads} threads: give at least 1 of each.")
+
+    def __getstate__(self) -> dict[str, int]:
+        """What is sent when the engine is: not its processes."""
+        return {"count": self.count, "threads": self.threads}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        """Begin without processes."""
+        self.__dict__.update(state, _held=None)
 
     def run(self, units: Sequence[Unit], *, progress: Progress | None = None) -> Iterator[Result]:
         """Run units; see `Engine.run`.
@@ -67,9 +76,10 @@ class Processes:
 
     def _pool(self, waiting: deque[Unit]) -> Iterator[Result]:
         """Run units until none is left, or a process dies."""
-        pool = ProcessPoolExecutor(
-            min(self.count, len(waiting)), mp_context=get_context("spawn"), initializer=_begin, initargs=(self.threads,)
+        pool = self._held or ProcessPoolExecutor(
+            self.count, mp_context=get_context("spawn"), initializer=_begin, initargs=(self.threads,)
         )
+        self._held = None
         running: dict[Future[Result], Unit] = {}
         broken = False
         try:
@@ -93,9 +103,12 @@ class Processes:
                     else:  # what cannot be pickled never ran
                         yield Result(unit.name, failure=f"it cannot be sent to another process ({failure})")
         finally:
-            for process in list((pool._processes or {}).values()) if running else []:
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
+            if running or broken:
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+                pool.shutdown(wait=True, cancel_futures=True)
+            else:
+                self._held = pool
 
 
 def cores() -> int:

@@ -56,6 +56,7 @@ class Probe:
         needs: what it looks at beside the record: any of `NEEDS`. Without ``"landscape"`` it is taken once for a
             run, not once for each set; with ``"sets"`` it then looks at all of them together, as a measurement does
             that trains on one and tests on another.
+        only_on: names of the data sets it is taken on, those of them that there are; empty for all.
         version: to be raised when ``measure`` changes what it computes; older results are then taken anew.
         doc: what it measures, in one line.
         cost: about how many full-data gradients one measurement takes; those of up to three share a unit of work.
@@ -67,6 +68,7 @@ class Probe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     times: Times = "all"
     needs: tuple[str, ...] = ("landscape",)
+    only_on: tuple[str, ...] = ()
     version: int = 1
     doc: str = ""
     cost: float = 1.0
@@ -117,6 +119,17 @@ class Probe:
             A new probe.
         """
         return replace(self, times=times)
+
+    def on(self, *sets: str) -> Probe:
+        """The same probe on some data sets alone.
+
+        Args:
+            *sets: their names; those that a survey does not have are passed over.
+
+        Returns:
+            A new probe.
+        """
+        return replace(self, only_on=sets)
 
     def take(self, moment: Moment) -> dict[str, Value]:
         """Measure at one moment.

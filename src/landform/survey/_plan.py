@@ -175,7 +175,8 @@ def plan(run: Run, landscapes: Mapping[str, Landscape], probes: Sequence[Probe])
         if not chosen:
             notes.append(f"{probe.name} was not measured: no record has beside it what it needs.")
         ranks = {chosen[place]: rank for rank, place in enumerate(coarse_to_fine(len(chosen)))}
-        sets: list[str | None] = list(landscapes) if "landscape" in probe.needs else [None]
+        wanted = [name for name in landscapes if not probe.only_on or name in probe.only_on]
+        sets: list[str | None] = [*wanted] if "landscape" in probe.needs else [None]
         for place, name in enumerate(sets):
             looked = [name] if name is not None else list(landscapes) if "sets" in probe.needs else []
             refusals = [probe.applies(landscapes[each]) for each in looked] if probe.applies is not None else []

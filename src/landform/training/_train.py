@@ -109,7 +109,7 @@ def train_many(
     how: How = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> list[Trained]:
     """Train K models of one architecture in step, as one program where that is counted to be quicker.
@@ -127,7 +127,7 @@ def train_many(
         resume: go on with the runs that lie in ``outs`` from their last common resumable record; they end as if they
             had never been cut, to the bit on a CPU.
         overwrite: replace the runs that lie in ``outs``.
-        settings: more to be kept in ``run.json``, as JSON.
+        settings: more to be kept in ``run.json``, as JSON; one for all runs, or one for each.
         progress: called with (steps done, steps in all).
 
     Returns:
@@ -184,7 +184,7 @@ def train_from(
     how: How,
     resume: bool,
     overwrite: bool,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     progress: Progress | None,
     parents: Sequence[dict[str, Any] | None] | None = None,
 ) -> list[Trained]:
@@ -194,7 +194,8 @@ def train_from(
         choice = decide(how, task, starts)
         ends = follow(task, starts, choice, None, progress)
         return [_trained(end, recipe) for end, recipe in zip(ends, recipes, strict=True)]
-    described = [_description(model, data, recipe, loss, settings) for recipe in recipes]
+    more = [settings] * len(recipes) if isinstance(settings, Mapping) else list(settings)
+    described = [_description(model, data, recipe, loss, own) for recipe, own in zip(recipes, more, strict=True)]
     there = [Trajectory(f) if resume and (f / "run.json").exists() else None for f in folders]
     if any(trajectory is not None for trajectory in there):
         starts, choice = _resumed(there, starts, described, task.dtype)
