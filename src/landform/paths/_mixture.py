@@ -48,6 +48,7 @@ def descend(
     steps: int,
     recipe: Recipe,
     seed: int,
+    held: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Descent:
     """Minimise the expected loss of mixtures over the free nodes.
@@ -63,6 +64,7 @@ def descend(
         steps: how many steps.
         recipe: batch size, optimiser, learning rate and its schedule over these steps.
         seed: decides the order of the data and the weights drawn.
+        held: directions along which the free nodes stay where they begin, orthonormal, ``[P, k]``.
         progress: called with (steps done, steps in all).
 
     Returns:
@@ -79,7 +81,7 @@ def descend(
             )
     per_epoch = recipe.steps_per_epoch(len(samples))
     own = replace(recipe, epochs=steps / per_epoch, seed=seed)
-    net = Mixture(landscape, fixed, free, draw)
+    net = Mixture(landscape, fixed, free, draw, held)
     with _batch_statistics(landscape):
         found = train(
             net,
@@ -94,7 +96,8 @@ def descend(
         raise BadInput(
             f"The path diverged within {steps} steps (learning rate {recipe.lr:g}): give a recipe with a smaller one."
         )
-    return Descent(net.free.detach().clone(), found.losses)
+    with torch.no_grad():
+        return Descent(net.nodes().clone(), found.losses)
 
 
 class Mixture(nn.Module):
@@ -104,7 +107,9 @@ class Mixture(nn.Module):
         free: the nodes that are trained, ``[F, P]``.
     """
 
-    def __init__(self, landscape: Landscape, fixed: Tensor, free: Tensor, draw: Draw) -> None:
+    def __init__(
+        self, landscape: Landscape, fixed: Tensor, free: Tensor, draw: Draw, held: Tensor | None = None
+    ) -> None:
         """Take what is mixed.
 
         Args:
@@ -112,10 +117,18 @@ class Mixture(nn.Module):
             fixed: nodes that stay, ``[f, P]``.
             free: where the others begin, ``[F, P]``.
             draw: draws weights.
+            held: orthonormal directions along which the free nodes do not move, ``[P, k]``.
         """
         super().__init__()
         self.free = nn.Parameter(free.detach().clone())
-        self._shared = _Shared(landscape, in_memory(landscape), fixed, draw)
+        self._shared = _Shared(landscape, in_memory(landscape), fixed, free.detach(), draw, held)
+
+    def nodes(self) -> Tensor:
+        """The free nodes, ``[F, P]``, without what they may have moved along held directions."""
+        held, begin = self._shared.held, self._shared.begin
+        if held is None:
+            return self.free
+        return self.free - (self.free - begin) @ held @ held.T
 
     def forward(self, samples: Tensor) -> Tensor:
         """Loss at the mixtures drawn.
@@ -129,7 +142,7 @@ class Mixture(nn.Module):
         landscape, fixed = self._shared.landscape, self._shared.fixed
         batch = tuple(tensor.index_select(0, samples) for tensor in self._shared.data)
         weights = self._shared.draw().to(fixed)
-        points = weights[:, : len(fixed)] @ fixed + weights[:, len(fixed) :] @ self.free
+        points = weights[:, : len(fixed)] @ fixed + weights[:, len(fixed) :] @ self.nodes()
         losses: list[Tensor] = []
         for point in points:
             outputs, targets = landscape._function(
@@ -168,7 +181,9 @@ class _Shared:
     landscape: Landscape
     data: tuple[Tensor, Tensor]
     fixed: Tensor
+    begin: Tensor
     draw: Draw
+    held: Tensor | None
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Self:
         return self
