@@ -32,6 +32,8 @@ _PROBES = {
     "kernel_map": "landform.probes._kernel",
     "onset": "landform.probes._onset",
     "children": "landform.probes._children",
+    "barrier_to_end": "landform.probes._paths",
+    "line_from_start": "landform.probes._paths",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")
