@@ -176,15 +176,15 @@ def along(nodes: Tensor, ts: Tensor) -> Tensor:
     share = torch.where(gap > 0, (at - places[piece]) / gap, 0.0).clamp(0, 1)
     share = torch.where(ts.double().cpu() >= 1, 1.0, share)
     piece = piece.to(nodes.device)
-    points: Tensor = torch.lerp(nodes[piece], nodes[piece + 1], share.to(nodes)[:, None])
-    return points
+    return torch.lerp(nodes[piece], nodes[piece + 1], share.to(nodes)[:, None])
 
 
 def _across(string: Tensor, gradients: Tensor) -> Tensor:
     """The part of gradients at right angles to a string, ``[k - 2, P]``."""
     tangents = string[2:] - string[:-2]
     tangents = tangents / torch.linalg.vector_norm(tangents, dim=1, keepdim=True).clamp_min(1e-30)
-    return gradients - (gradients * tangents).sum(1, keepdim=True) * tangents
+    across: Tensor = gradients - (gradients * tangents).sum(1, keepdim=True) * tangents
+    return across
 
 
 def _filled(landscape: Landscape, string: Tensor, most: int) -> Tensor:
