@@ -14,6 +14,7 @@ from landform.cli._demo import demo
 from landform.cli._info import info
 from landform.cli._kernel import kernel
 from landform.cli._list import list_
+from landform.cli._paths import paths
 from landform.cli._report import report
 from landform.cli._show import Stopped, say
 from landform.cli._survey import survey
@@ -39,7 +40,7 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, train, survey, report, kernel, info):
+for _command in (demo, train, survey, report, kernel, paths, info):
     app.command(_command)
 app.command(list_, name="list")
 
