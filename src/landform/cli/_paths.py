@@ -213,7 +213,8 @@ def _line(
             rows += _rows(f"{leg.kind}, {leg.steps} steps", leg.barrier)
         table(rows, ("path", "set", "loss at the ends", "barrier", "interior", "at", "error at the ends", "barrier"))
         if legs:
-            say(f"The curve has {how['bends']} free bends, begun {how['begin']}, seed {how['seed']}.")
+            bends = f"{how['bends']} free bend{'s' * (how['bends'] != 1)}"
+            say(f"The curve has {bends}, begun {how['begin']}, seed {how['seed']}.")
     if out is not None:
         from landform.report._path_figures import profile
 
