@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from landform.report import Axis, Figure, Series, draw
-from landform.report._plotly import describe
+from landform.report._draw import describe
 from landform.report._style import DARK, LIGHT
 
 X = np.array([0.0, 0.1, 1.0, 10.0])

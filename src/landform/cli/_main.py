@@ -16,6 +16,7 @@ from landform.cli._kernel import kernel
 from landform.cli._list import list_
 from landform.cli._paths import paths
 from landform.cli._report import report
+from landform.cli._reproduce import reproduce
 from landform.cli._show import Stopped, say
 from landform.cli._survey import survey
 from landform.cli._train import train
@@ -29,7 +30,7 @@ app = App(
 
     To begin:
 
-        landform demo                   a small net, trained, measured, shown
+        landform demo                   a paper reproduced in miniature, in minutes
         landform train --out runs/mine  a run of your own
         landform survey runs/mine       measure along it
         landform report runs/mine       the page about it
@@ -40,7 +41,7 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, train, survey, report, kernel, paths, info):
+for _command in (demo, reproduce, train, survey, report, kernel, paths, info):
     app.command(_command)
 app.command(list_, name="list")
 

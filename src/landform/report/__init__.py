@@ -1,31 +1,45 @@
 """The page about a run: figures described first, then drawn."""
 
+from landform.report._deep_figures import deep_figures
+from landform.report._draw import draw
 from landform.report._facts import Fact, as_json, facts
 from landform.report._figure import Axis, Figure, Series
 from landform.report._figures import figures
 from landform.report._gather import gather
 from landform.report._heat import HeatAxis, HeatMap
 from landform.report._kernel_figures import distance_map, kernel_map
-from landform.report._material import Material, Measured
-from landform.report._matplotlib import draw
-from landform.report._page import check_installed, report
+from landform.report._material import Drawn, Material, Measured
+from landform.report._page import check_installed, claim_value, report
+from landform.report._panels import Panel, Panels
+from landform.report._print import check_browser, print_page
+from landform.report._study_page import StudyMaterial, gather_study, is_study
 
 __all__ = [
     "Axis",
+    "Drawn",
     "Fact",
     "Figure",
     "HeatAxis",
     "HeatMap",
     "Material",
     "Measured",
+    "Panel",
+    "Panels",
     "Series",
+    "StudyMaterial",
     "as_json",
+    "check_browser",
     "check_installed",
+    "claim_value",
+    "deep_figures",
     "distance_map",
     "draw",
     "facts",
     "figures",
     "gather",
+    "gather_study",
+    "is_study",
     "kernel_map",
+    "print_page",
     "report",
 ]

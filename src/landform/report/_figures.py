@@ -11,14 +11,13 @@ from landform.report import _function_figures as functions
 from landform.report import _kernel_figures as kernel
 from landform.report._class_figures import class_outliers
 from landform.report._figure import Axis, Figure, Numbers, Series
-from landform.report._heat import HeatMap
 from landform.report._lines import OTHER, TRAIN, Times, along, time_axis, value_axis
-from landform.report._material import Material
+from landform.report._material import Drawn, Material
 
 _WINDOWS = 100
 
 
-def figures(material: Material, times: Times = "auto") -> list[Figure | HeatMap]:
+def figures(material: Material, times: Times = "auto") -> list[Drawn]:
     """Describe every figure for which there are numbers.
 
     Args:
@@ -55,8 +54,8 @@ def figures(material: Material, times: Times = "auto") -> list[Figure | HeatMap]
         functions.to_end,
         functions.step,
     ]
-    found: list[Figure | HeatMap] = [figure for make in makers if (figure := make(material, times)) is not None]
-    return [*found, *material.maps]
+    found: list[Drawn] = [figure for make in makers if (figure := make(material, times)) is not None]
+    return [*material.deep, *found, *material.maps]
 
 
 def loss(material: Material, times: Times = "auto") -> Figure | None:

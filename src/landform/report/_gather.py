@@ -14,6 +14,7 @@ import landform
 from landform.atlas import Atlas, Labelled
 from landform.errors import BadInput
 from landform.recording import Trajectory
+from landform.report._deep_figures import DRAWN, deep_figures
 from landform.report._kernel_figures import MAPPED, heat_maps
 from landform.report._material import Material, Measured, Spread
 
@@ -46,7 +47,7 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
             measured[name] = as_rows(labelled)
         elif len(set(labelled.dims) - {"set", "time"}) == 1 and not labelled.lengths:
             spread[name] = as_spread(labelled)
-        elif name not in MAPPED:
+        elif name not in (*MAPPED, *DRAWN):
             notes.append(f"{name} ({', '.join(labelled.dims)}) has no figure on this page: read it from the atlas.")
     if not measured and not spread:
         notes.append("Nothing has been measured along this run yet: landform survey does so.")
@@ -58,8 +59,9 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
     return Material(
         name=trajectory.folder.resolve().name,
         measured=measured,
-        spread={name: each for name, each in spread.items() if name not in MAPPED},
+        spread={name: each for name, each in spread.items() if name not in (*MAPPED, *DRAWN)},
         maps=tuple(heat_maps(atlas)),
+        deep=tuple(deep_figures([atlas])),
         curves=_curves(trajectory),
         settings=_settings(trajectory),
         records=len(trajectory),

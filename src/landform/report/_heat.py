@@ -162,10 +162,10 @@ def draw_heat(figure: HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    from landform.report._matplotlib import _RC
+    from landform.report._matplotlib import RC
 
     low, high = figure.span
-    with matplotlib.rc_context({**_RC, "axes.grid": False}):
+    with matplotlib.rc_context({**RC, "axes.grid": False}):
         canvas = Canvas(figsize=(5.6, 4.6), dpi=150, layout="constrained", facecolor=INK["ground"])
         axes = canvas.add_subplot()
         colours = matplotlib.colormaps[_DIVERGING + "_r" if figure.diverging else _SEQUENTIAL]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from landform.report._figure import Numbers
+from landform.report._figure import Figure, Numbers
 from landform.report._heat import HeatMap
+from landform.report._panels import Panels
+
+Drawn: TypeAlias = Figure | HeatMap | Panels
+"""Whatever a page draws."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Material:
         measured: quantities along the run, by name.
         spread: quantities of several numbers at each time, by name; on the first data set.
         maps: heat maps of quantities of more dimensions.
+        deep: figures of several quantities at once, of children and of onsets.
         curves: what the training loop itself kept, by name: epochs ``[n]`` and values ``[n]``.
         settings: what was trained and how, in groups of names and values.
         records: how many times were recorded.
@@ -80,6 +85,7 @@ class Material:
     measured: Mapping[str, Measured] = field(default_factory=dict)
     spread: Mapping[str, Spread] = field(default_factory=dict)
     maps: tuple[HeatMap, ...] = ()
+    deep: tuple[Drawn, ...] = ()
     curves: Mapping[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: int = 0

@@ -9,14 +9,13 @@ import numpy as np
 
 from landform.errors import try_import
 from landform.report._figure import Axis, Figure, Series, extent
-from landform.report._heat import HeatMap, draw_heat
 from landform.report._style import DASHES, HEIGHT, INK, LIGHT, MARKS, WIDTH, nth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
-_RC: Any = {
+RC: Any = {
     "font.size": 10.0,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
@@ -38,8 +37,8 @@ _RC: Any = {
 }
 
 
-def draw(figure: Figure | HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
-    """Draw a figure.
+def draw_lines(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
+    """Draw a figure of lines.
 
     Args:
         figure: what to draw.
@@ -51,30 +50,43 @@ def draw(figure: Figure | HeatMap, kind: Literal["png", "svg"] = "png") -> bytes
     Raises:
         BadInput: when matplotlib is not installed.
     """
-    if isinstance(figure, HeatMap):
-        return draw_heat(figure, kind)
     try_import("matplotlib", "report")
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context(_RC):
-        canvas = Canvas(figsize=(WIDTH, HEIGHT), dpi=150, layout="constrained", facecolor=INK["ground"])
+    with matplotlib.rc_context(RC):
+        canvas = Canvas(
+            figsize=(WIDTH, HEIGHT + 0.2 * max(0, len(figure.series) - 3)),
+            dpi=150,
+            layout="constrained",
+            facecolor=INK["ground"],
+        )
         axes = canvas.add_subplot()
-        _set_axes(axes, figure)
-        for place, series in enumerate(figure.series):
-            _plot(axes, figure, series, place)
-        if figure.reference is not None:
-            axes.axhline(figure.reference, color=INK["faint"], linewidth=1, zorder=1)
+        draw_series(axes, figure)
         axes.set_title(figure.title)
         if len(figure.series) > 1 or figure.series[0].low is not None:
-            if len(figure.series) > 3:  # beside the drawing, so that it hides nothing
-                canvas.legend(loc="outside right upper")
+            if len(figure.series) > 3:  # below the drawing, so that it hides nothing and takes no width
+                canvas.legend(loc="outside lower center", ncols=2 if len(figure.series) < 7 else 3, fontsize=8.5)
             else:
                 axes.legend(loc="best")
         file = io.BytesIO()
         # No date in the file: the same figure gives the same bytes.
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return file.getvalue()
+
+
+def draw_series(axes: Axes, figure: Figure) -> None:
+    """Draw the lines of a figure, without title and legend.
+
+    Args:
+        axes: where.
+        figure: what.
+    """
+    _set_axes(axes, figure)
+    for place, series in enumerate(figure.series):
+        _plot(axes, figure, series, place)
+    if figure.reference is not None:
+        axes.axhline(figure.reference, color=INK["faint"], linewidth=1, zorder=1)
 
 
 def _plot(axes: Axes, figure: Figure, series: Series, place: int) -> None:

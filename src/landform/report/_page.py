@@ -13,16 +13,17 @@ from landform import store
 from landform.atlas import Atlas
 from landform.errors import BadInput, try_import
 from landform.recording import Trajectory
+from landform.report._draw import describe, draw
 from landform.report._facts import facts, number
-from landform.report._figure import Figure
 from landform.report._figures import figures
 from landform.report._gather import gather
-from landform.report._heat import HeatMap
 from landform.report._lines import Times
-from landform.report._material import Material
-from landform.report._matplotlib import draw
-from landform.report._plotly import describe
+from landform.report._material import Drawn, Material
+from landform.report._numbers import as_csv
+from landform.report._panels import Panels
+from landform.report._study_page import StudyMaterial, gather_study, is_study
 from landform.report._style import DARK, LIGHT
+from landform.studies import Claim
 
 
 def report(
@@ -32,12 +33,12 @@ def report(
     times: Times = "auto",
     drawings: Literal["png", "svg"] | None = None,
 ) -> Path:
-    """Write a page about a run: what was trained, what was measured along it, how to read it and what fools it.
+    """Write a page about a run or a study: what was trained, what was measured, how to read it and what fools it.
 
     The page is one file, and opens without a network.
 
     Args:
-        source: the run's folder, its trajectory, or the atlas that a survey returned.
+        source: the run's folder, its trajectory, or the atlas that a survey returned; or the folder of a study.
         path: where the page shall lie; ``report.html`` in the run's folder by default.
         times: how time is drawn: ``"log"``, ``"linear"``, or ``"auto"``: log where most records are early ones.
         drawings: also write every figure as a file of this kind into a folder ``figures`` beside the page.
@@ -53,14 +54,24 @@ def report(
     if drawings not in (None, "png", "svg"):
         raise BadInput(f"drawings is {drawings!r}: give 'png', 'svg' or None.")
     check_installed()
-    material = gather(source)
+    if not isinstance(source, Atlas | Trajectory | str | Path):
+        raise BadInput(
+            f"A report is made from a run's folder, a Trajectory or an Atlas; got a {type(source).__name__}."
+        )
     folder = source.folder if isinstance(source, Atlas | Trajectory) else Path(source)
+    study = gather_study(folder, times) if is_study(folder) else None
     path = folder / "report.html" if path is None else Path(path)
     if path.is_dir():
         raise BadInput(f"{path} is a folder: give the name of a file, such as {path / 'report.html'}.")
-    described = figures(material, times)
+    if study is not None:
+        described: Sequence[Drawn] = study.figures
+        text = study_page(study)
+    else:
+        material = gather(source)
+        described = figures(material, times)
+        text = page(material, described)
     store.make_folder(path.parent)
-    store.write_text(path, page(material, described))
+    store.write_text(path, text)
     if drawings is not None:
         place = store.make_folder(path.parent / "figures")
         for figure in described:
@@ -78,8 +89,8 @@ def check_installed() -> None:
         try_import(module, "report")
 
 
-def page(material: Material, described: Sequence[Figure | HeatMap]) -> str:
-    """Write the page.
+def page(material: Material, described: Sequence[Drawn]) -> str:
+    """Write the page about a run.
 
     Args:
         material: what was measured.
@@ -88,20 +99,87 @@ def page(material: Material, described: Sequence[Figure | HeatMap]) -> str:
     Returns:
         HTML.
     """
+    return render("page.html", described, material=material, facts=facts(material), settings=material.settings)
+
+
+def study_page(material: StudyMaterial) -> str:
+    """Write the page about a study.
+
+    Args:
+        material: what was found.
+
+    Returns:
+        HTML.
+    """
+    values = {claim.id: claim_value(claim) for claim in material.claims}
+    others = {
+        name: {key: claim_value(claim) for key, claim in each.items()} for name, each in material.controls.items()
+    }
+    return render(
+        "study.html",
+        material.figures,
+        material=material,
+        values=values,
+        control_values=others,
+        settings=material.settings,
+    )
+
+
+def claim_value(claim: Claim) -> str:
+    """Write what was measured for a claim.
+
+    Args:
+        claim: the claim.
+
+    Returns:
+        The number, with its interval where there is one.
+    """
+    if claim.value is None:
+        return "-"
+    share = "%" in claim.expected
+
+    def text(value: float) -> str:
+        return f"{value:.0%}" if share else f"{value:.2f}"
+
+    if claim.interval is None:
+        return text(claim.value)
+    return f"{text(claim.value)} ({text(claim.interval[0])} to {text(claim.interval[1])})"
+
+
+def render(template: str, described: Sequence[Drawn], *, settings: Mapping[str, Any], **more: Any) -> str:
+    """Fill a template.
+
+    Args:
+        template: its name.
+        described: the figures.
+        settings: what was trained, in groups.
+        **more: what else the template asks for.
+
+    Returns:
+        HTML.
+    """
     import jinja2
 
+    def read(name: str) -> str:
+        return files("landform.report").joinpath(name).read_text(encoding="utf-8")
+
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(read),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    template = environment.from_string(files("landform.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(
-        material=material,
-        facts=facts(material),
-        settings={name: _texts(group) for name, group in material.settings.items()},
+    return environment.get_template(template).render(
+        settings={name: _texts(group) for name, group in settings.items()},
         figures=described,
+        # Only these have a time axis of which there are two versions.
+        switched={figure.name for figure in described if isinstance(figure, Panels)},
         drawn=_for_script({figure.name: describe(figure) for figure in described}),
+        numbers=_for_script({figure.name: as_csv(figure) for figure in described}),
         palette=_for_script({"light": LIGHT, "dark": DARK}),
         library=_library() if described else "",
+        **more,
     )
 
 

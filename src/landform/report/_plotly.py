@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from landform.report._figure import Axis, Figure, Numbers, Series, extent
-from landform.report._heat import HeatMap, describe_heat
 from landform.report._style import DASHES, LIGHT, MARKS, nth
 
 _DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot"}
@@ -15,8 +15,8 @@ _MARKS = {"circle": "circle-open", "square": "square-open", "diamond": "diamond-
 _BAND = 0.18
 
 
-def describe(figure: Figure | HeatMap) -> dict[str, Any]:
-    """Describe a figure for plotly.
+def describe_lines(figure: Figure) -> dict[str, Any]:
+    """Describe a figure of lines for plotly.
 
     Every trace carries ``meta.colour``, its place in the palette, so that the page can recolour it.
 
@@ -26,15 +26,13 @@ def describe(figure: Figure | HeatMap) -> dict[str, Any]:
     Returns:
         ``{"data": [...], "layout": {...}}``, plain JSON.
     """
-    if isinstance(figure, HeatMap):
-        return describe_heat(figure)
     data: list[dict[str, Any]] = []
     for place, series in enumerate(figure.series):
-        data += _traces(figure, series, place)
+        data += traces_of(figure, series, place)
     legend = len(figure.series) > 1 or any(series.low is not None for series in figure.series)
     layout: dict[str, Any] = {
-        "xaxis": _axis(figure, "x"),
-        "yaxis": _axis(figure, "y"),
+        "xaxis": axis_of(figure.x, figure.series, "x"),
+        "yaxis": axis_of(figure.y, figure.series, "y"),
         "showlegend": legend,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
         "margin": {"l": 64, "r": 12, "t": 36 if legend else 12, "b": 52},
@@ -49,7 +47,17 @@ def describe(figure: Figure | HeatMap) -> dict[str, Any]:
     return {"data": data, "layout": layout}
 
 
-def _traces(figure: Figure, series: Series, place: int) -> list[dict[str, Any]]:
+def traces_of(figure: Figure, series: Series, place: int) -> list[dict[str, Any]]:
+    """Describe one line of a figure, with its band.
+
+    Args:
+        figure: the figure.
+        series: the line.
+        place: its place among the figure's lines.
+
+    Returns:
+        The band, if any, and the line.
+    """
     colour = nth(LIGHT, series.colour)
     x = figure.x.place(series.x)
     trace: dict[str, Any] = {
@@ -92,18 +100,31 @@ def _band(figure: Figure, series: Series, x: Numbers, colour: str) -> list[dict[
             "line": {"width": 0},
             "hoverinfo": "skip",
             "showlegend": False,
-            "meta": {"colour": series.colour, "band": True},
+            "meta": {
+                "colour": series.colour,
+                "band": True,
+                "times": _plain(np.concatenate([series.x[run], series.x[run][::-1]])),
+            },
         }
         for run in runs
         if there[run].all()
     ]
 
 
-def _axis(figure: Figure, side: str) -> dict[str, Any]:
-    axis: Axis = figure.x if side == "x" else figure.y
+def axis_of(axis: Axis, series: Sequence[Series], side: Literal["x", "y"]) -> dict[str, Any]:
+    """Describe an axis.
+
+    Args:
+        axis: the axis.
+        series: what is drawn along it.
+        side: ``"x"`` or ``"y"``.
+
+    Returns:
+        Plain JSON.
+    """
     found: dict[str, Any] = {"title": {"text": axis.label, "standoff": 8}, "type": axis.scale, "automargin": True}
     if axis.scale == "log":
-        span = extent(figure.series, "x" if side == "x" else "y")
+        span = extent(series, side)
         if span is not None and (ticks := axis.ticks(*span)):
             found |= {"tickvals": [place for place, _ in ticks], "ticktext": [text for _, text in ticks]}
     if axis.limits:

@@ -22,7 +22,7 @@ from landform.training._gradients import Plain, smoothed
 from landform.training._loop import Moment, Start, run
 from landform.training._recipe import Recipe
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
