@@ -30,21 +30,16 @@ def _line_from_start(moment: Moment, *, steps: int) -> dict[str, Value | float]:
     landscape = moment.landscape
     alphas = torch.linspace(0, 1, steps, dtype=torch.float64)
     nothing = torch.full((steps,), math.nan, dtype=torch.float64)
-    losses, errors = nothing, nothing
+    losses, errors, rise = nothing, nothing, math.nan
     if _finite(moment.start.point, moment.point):
-        found = paths.barrier(landscape, moment.start.point, moment.point, steps=steps, refine=0)
-        losses, errors = found.losses, nothing if found.errors is None else found.errors
+        found = paths.monotonicity(landscape, moment.start.point, moment.point, steps=steps)
+        losses, rise = found.line.losses, found.rise
+        errors = nothing if found.line.errors is None else found.line.errors
     coords = {"alpha": alphas.tolist()}
     lines: dict[str, Value | float] = {"line_loss": Value(losses, ("alpha",), coords)}
     if landscape.has_labels:
         lines["line_error"] = Value(errors, ("alpha",), coords)
-    return {**lines, "line_rise": _rise(losses)}
-
-
-def _rise(values: Tensor) -> float:
-    """How far the values rise above the lowest of those before them; 0 where they only fall."""
-    lowest = values.cummin(0).values
-    return float((values - lowest).max())
+    return {**lines, "line_rise": rise}
 
 
 def _finite(a: Tensor, b: Tensor) -> bool:
