@@ -191,3 +191,20 @@ def test_a_point_of_another_model_is_told_by_the_tensor_it_would_end_in(digits: 
         barrier(digits, a, b[: digits.layout.slots[-2].stop - 1])
     with pytest.raises(BadInput, match=f"first in {name}"):
         barrier(digits, a.index_fill(0, torch.tensor([digits.layout.slots[-2].start]), float("nan")), b)
+
+
+def test_a_diverged_point_has_no_barrier_and_spoils_no_other(digits: lf.Landscape) -> None:
+    some = points(digits, 4)
+    whole = barrier_matrix(digits, some, steps=5)
+    some[2, 7] = float("nan")
+    found = barrier_matrix(digits, some, steps=5)
+    for seen, plain in ((found.heights, whole.heights), (found.error_heights, whole.error_heights)):
+        assert seen is not None
+        assert plain is not None
+        assert bool(seen[2].isnan().all())
+        assert bool(seen[:, 2].isnan().all())
+        rest = torch.tensor([0, 1, 3])
+        torch.testing.assert_close(seen[rest][:, rest], plain[rest][:, rest])
+    alone = barrier_matrix(digits, torch.stack([some[2], some[0]]), steps=5)
+    assert bool(alone.heights[0].isnan().all())
+    assert alone.heights[1, 1] == 0

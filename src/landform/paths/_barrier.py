@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.paths._contract import MEMORY, one_point
-from landform.paths._reading import Buffers, Values, others, passes, read
+from landform.paths._reading import Buffers, others, passes, read
+from landform.paths._values import Values
 
 Ends: TypeAlias = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -129,35 +131,36 @@ def barrier(
         BadInput: when the points are not the landscape's or not finite, or there are too few steps.
     """
     a, b = one_point(landscape, a, "first"), one_point(landscape, b, "second")
+    own = None
     if buffers is not None:
-        here = {name: tensor.to(landscape.device) for name, tensor in buffers[0].items()}
-        there = {name: tensor.to(landscape.device) for name, tensor in buffers[1].items()}
-
-    def make(alphas: Tensor) -> tuple[Tensor, Buffers | None]:
-        return interpolate(a, b, alphas), None if buffers is None else _averaged(here, there, alphas)
-
-    return walk(landscape, make, steps=steps, refine=refine, on=on, averaged=buffers is not None, memory=memory)
+        here, there = ({name: tensor.to(landscape.device) for name, tensor in each.items()} for each in buffers)
+        own = partial(_averaged, here, there)
+    return walk(
+        landscape, torch.stack([a, b]), _straight, steps=steps, refine=refine, on=on, buffers=own, memory=memory
+    )
 
 
 def walk(
     landscape: Landscape,
-    make: Callable[[Tensor], tuple[Tensor, Buffers | None]],
+    nodes: Tensor,
+    weigh: Callable[[Tensor], Tensor],
     *,
     steps: int,
     refine: int,
     on: Mapping[str, Any] | None = None,
-    averaged: bool = False,
+    buffers: Callable[[Tensor], Buffers] | None = None,
     memory: float = MEMORY,
 ) -> Barrier:
     """Read loss and error on any path.
 
     Args:
         landscape: what to read.
-        make: makes the points ``[n, P]`` at some alphas ``[n]``, with their buffers or None.
+        nodes: what its points are mixed of, ``[k, P]``.
+        weigh: how much of each at some alphas: from ``[n]`` to ``[n, k]``.
         steps: evenly spaced alphas to begin with.
         refine: how many more, where a higher value may hide.
         on: further data, by name.
-        averaged: whether ``make`` gives buffers.
+        buffers: gives the buffers at some alphas, instead of what the landscape does about them.
         memory: bytes of points that are made at a time.
 
     Returns:
@@ -172,7 +175,8 @@ def walk(
     landscapes = [landscape, *further.values()]
 
     def read_at(alphas: Tensor) -> list[Values]:
-        return read(landscapes, lambda part: make(alphas[part]), len(alphas), memory=memory)
+        own = None if buffers is None else lambda part: buffers(alphas[part])
+        return read(landscapes, nodes, weigh(alphas), buffers=own, memory=memory)
 
     alphas = torch.linspace(0, 1, steps, dtype=torch.float64)
     known = read_at(alphas)
@@ -185,8 +189,8 @@ def walk(
         order = alphas.argsort()
         alphas = alphas[order]
         known = [Values.join(pair, order) for pair in zip(known, new, strict=True)]
-    spent = passes(landscapes, len(alphas), buffers=averaged)
-    settled = "averaged" if averaged else landscape.batchnorm
+    spent = passes(landscapes, len(alphas), buffers=buffers is not None)
+    settled = "averaged" if buffers is not None else landscape.batchnorm
     rest = {name: _of(alphas, values, settled, 0) for name, values in zip(further, known[1:], strict=True)}
     return _of(alphas, known[0], settled, spent, rest)
 
@@ -204,6 +208,10 @@ def interpolate(a: Tensor, b: Tensor, alphas: Tensor) -> Tensor:
     """
     share = alphas.to(a.device, a.dtype)[:, None]
     return torch.lerp(a.expand(len(alphas), -1), b.to(a.device, a.dtype).expand(len(alphas), -1), share)
+
+
+def _straight(alphas: Tensor) -> Tensor:
+    return torch.stack([1 - alphas, alphas], 1)
 
 
 def height(values: Tensor, *, inside: bool = False) -> float:

@@ -20,8 +20,9 @@ from landform.landscape import Landscape
 from landform.paths._contract import at_least, many_points
 from landform.paths._curve import RECIPE
 from landform.paths._mixture import Progress, descend
-from landform.paths._reading import Values, others, read
+from landform.paths._reading import others, read
 from landform.paths._simplex import Geometry, Kind, bezier, pieces, star
+from landform.paths._values import Values
 from landform.training import Recipe
 
 Method: TypeAlias = Literal["whole", "midpoint"]
@@ -296,12 +297,9 @@ def _read(how: _How, nodes: Tensor) -> list[Reading]:
     edges = _edges(m) if geometry.kind != "star" else how.shares[:0]
     shares = torch.cat([how.shares, edges, torch.eye(m, dtype=torch.float64)])
 
-    def make(part: slice) -> tuple[Tensor, None]:
-        return geometry.weigh(shares[part]).to(nodes) @ nodes, None
-
     inside, beside = slice(0, len(how.shares)), slice(len(how.shares), len(shares) - m)
     found: list[Reading] = []
-    for values in read([how.landscape, *how.further.values()], make, len(shares)):
+    for values in read([how.landscape, *how.further.values()], nodes, geometry.weigh(shares)):
         outer = _spread(shares[beside], values, beside) if len(edges) else None
         found.append(Reading(_spread(shares[inside], values, inside), outer, values.losses[-m:]))
     return found

@@ -227,7 +227,7 @@ def _trained(curve: Curve, steps: int, progress: Progress | None) -> Curve:
         )
         nodes = torch.cat([nodes[:1], found.free.to(nodes), nodes[-1:]])
         losses = torch.cat([losses, found.losses])
-    seen = walk(landscape, lambda ts: (weigh(ts).to(nodes) @ nodes, None), **reading)
+    seen = walk(landscape, nodes, weigh, **reading)
     return replace(curve, nodes=nodes, barrier=seen, steps=curve.steps + steps, losses=losses)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +10,9 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.paths._barrier import height
-from landform.paths._reading import Buffers, passes, read
-
-# Bytes of points made at a time: few enough that they stay in the cache until they are read.
-_MEMORY = 2**20
+from landform.paths._contract import MEMORY
+from landform.paths._reading import passes, read
+from landform.paths._values import Values
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,18 @@ class BarrierMatrix:
     passes: int = 0
 
 
-def barrier_matrix(
-    landscape: Landscape, points: Tensor, *, steps: int = 11, memory: float | None = None
-) -> BarrierMatrix:
+def barrier_matrix(landscape: Landscape, points: Tensor, *, steps: int = 11, memory: float = MEMORY) -> BarrierMatrix:
     """Read the barriers between all pairs of points, many points of many lines at a time.
 
     Each point is read once, whatever the number of its lines: ``n + n (n - 1) / 2 (steps - 2)`` full-data forward
-    passes, and as many for BatchNorm's statistics where they are recomputed.
+    passes, and as many for BatchNorm's statistics where they are recomputed. Where many points run as one program,
+    the first layer is worked out for the n points alone.
 
     Args:
         landscape: what to read.
         points: ``[n, P]``, at least two.
         steps: evenly spaced alphas on every line, the ends among them.
-        memory: bytes of points that are made at a time; by default what stays in a cache.
+        memory: bytes of points that are made at a time.
 
     Returns:
         The barriers; a point that is not finite has barriers of nan.
@@ -67,18 +64,21 @@ def barrier_matrix(
         raise BadInput(f"steps is {steps}: give at least 3 alphas.")
     points = points.detach().to(landscape.device, landscape.dtype)
     alphas = torch.linspace(0, 1, steps, dtype=torch.float64)
-    pairs = torch.tensor(list(itertools.combinations(range(len(points)), 2)))
-    first, second = pairs.to(points.device).repeat_interleave(steps - 2, 0).T
-    shares = alphas[1:-1].to(points).repeat(len(pairs))
-
-    def make(part: slice) -> tuple[Tensor, Buffers | None]:
-        return points[first[part]].lerp_(points[second[part]], shares[part, None]), None
-
+    finite = torch.isfinite(points).all(1).cpu()
+    kept = finite.nonzero()[:, 0]
+    pairs = torch.combinations(torch.arange(len(kept)))
+    own = torch.eye(len(kept), dtype=torch.float64)
+    first, second = own[pairs.repeat_interleave(steps - 2, 0)].unbind(1)
+    shares = alphas[1:-1].repeat(len(pairs))[:, None]
     ends = landscape.read(points)
-    (inner,) = read([landscape], make, len(shares), memory=_MEMORY if memory is None else memory)
-    errors = None if ends.error is None or inner.errors is None else _table(pairs, ends.error, inner.errors)
+    inner = Values(torch.empty(0), None if ends.error is None else torch.empty(0))
+    if len(pairs):  # a point that is not finite would spoil what is worked out together with it
+        (inner,) = read([landscape], points[kept.to(points.device)], torch.lerp(first, second, shares), memory=memory)
+    errors = (
+        None if ends.error is None or inner.errors is None else _table(kept[pairs], finite, ends.error, inner.errors)
+    )
     return BarrierMatrix(
-        heights=_table(pairs, ends.loss, inner.losses),
+        heights=_table(kept[pairs], finite, ends.loss, inner.losses),
         error_heights=errors,
         losses=ends.loss,
         errors=ends.error,
@@ -88,9 +88,10 @@ def barrier_matrix(
     )
 
 
-def _table(pairs: Tensor, ends: Tensor, inner: Tensor) -> Tensor:
+def _table(pairs: Tensor, finite: Tensor, ends: Tensor, inner: Tensor) -> Tensor:
     """Heights of all pairs, ``[n, n]``, from what was read at the ends ``[n]`` and between them."""
-    table = torch.zeros(len(ends), len(ends), dtype=torch.float64)
-    for (i, j), line in zip(pairs.tolist(), inner.reshape(len(pairs), -1), strict=True):
+    table = torch.full((len(ends), len(ends)), torch.nan, dtype=torch.float64)
+    table[finite, finite] = 0.0
+    for (i, j), line in zip(pairs.tolist(), inner.reshape(len(pairs), len(inner) // max(len(pairs), 1)), strict=True):
         table[i, j] = table[j, i] = height(torch.cat([ends[i : i + 1], line, ends[j : j + 1]]))
     return table

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -138,7 +139,7 @@ def minimum_energy_path(
         if not bool(torch.isfinite(string).all()):
             raise BadInput(f"The string diverged with steps of lr = {lr:g}: give a smaller one.")
     last = landscape.gradient(string[1:-1])
-    seen = walk(landscape, lambda ts: (along(string, ts), None), steps=positions, refine=refine, on=on)
+    seen = walk(landscape, string, partial(_shares, string), steps=positions, refine=refine, on=on)
     losses = landscape.loss(string)
     return MinimumEnergyPath(
         nodes=string,
@@ -165,18 +166,23 @@ def along(nodes: Tensor, ts: Tensor) -> Tensor:
     Returns:
         ``[n, P]``.
     """
-    steps = torch.linalg.vector_norm(nodes[1:] - nodes[:-1], dim=1)
-    steps = (steps.cpu() if steps.device.type == "mps" else steps).double().cpu()
+    return _shares(nodes, ts).to(nodes) @ nodes
+
+
+def _shares(nodes: Tensor, ts: Tensor) -> Tensor:
+    """How much of each node there is at shares of a polygon's length, ``[n, k]``."""
+    steps = torch.linalg.vector_norm(nodes[1:] - nodes[:-1], dim=1).cpu().double()
     places = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-    if not float(places[-1]) > 0:  # all nodes are one point, or the lengths are not finite
+    if not 0 < float(places[-1]) < float("inf"):  # all nodes are one point, or are not finite
         places = torch.linspace(0, 1, len(nodes), dtype=torch.float64)
-    at = ts.double().cpu() * places[-1]
-    piece = torch.searchsorted(places, at, right=True).sub(1).clamp(0, len(nodes) - 2)
+    ts = ts.double().cpu()
+    piece = torch.searchsorted(places, ts * places[-1], right=True).sub(1).clamp(0, len(nodes) - 2)
     gap = places[piece + 1] - places[piece]
-    share = torch.where(gap > 0, (at - places[piece]) / gap, 0.0).clamp(0, 1)
-    share = torch.where(ts.double().cpu() >= 1, 1.0, share)
-    piece = piece.to(nodes.device)
-    return torch.lerp(nodes[piece], nodes[piece + 1], share.to(nodes)[:, None])
+    share = torch.where(gap > 0, (ts * places[-1] - places[piece]) / gap, 0.0).clamp(0, 1)
+    share = torch.where(ts >= 1, 1.0, share)
+    weights = torch.zeros(len(ts), len(nodes), dtype=torch.float64)
+    weights.scatter_(1, piece[:, None], 1 - share[:, None])
+    return weights.scatter_(1, piece[:, None] + 1, share[:, None])
 
 
 def _across(string: Tensor, gradients: Tensor) -> Tensor:
