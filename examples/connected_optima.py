@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 import landform as lf
-from landform.report import draw
-from landform.report._path_figures import profile
+from landform.report import draw, profile
 
 # What the table shows beside the straight line: kind, bends, and where these begin.
 CURVES = (("bezier", 1, "linear"), ("bezier", 1, "random"), ("chain", 1, "linear"), ("bezier", 3, "linear"))

@@ -11,6 +11,7 @@ from landform.report._kernel_figures import distance_map, kernel_map
 from landform.report._material import Drawn, Material, Measured
 from landform.report._page import check_installed, claim_value, report
 from landform.report._panels import Panel, Panels
+from landform.report._path_figures import barrier_map, profile
 from landform.report._print import check_browser, print_page
 from landform.report._study_page import StudyMaterial, gather_study, is_study
 
@@ -28,6 +29,7 @@ __all__ = [
     "Series",
     "StudyMaterial",
     "as_json",
+    "barrier_map",
     "check_browser",
     "check_installed",
     "claim_value",
@@ -41,5 +43,6 @@ __all__ = [
     "is_study",
     "kernel_map",
     "print_page",
+    "profile",
     "report",
 ]

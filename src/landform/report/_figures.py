@@ -9,6 +9,7 @@ import numpy as np
 from landform.report import _curvature_figures as curvature
 from landform.report import _function_figures as functions
 from landform.report import _kernel_figures as kernel
+from landform.report import _path_figures as paths
 from landform.report._class_figures import class_outliers
 from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._lines import OTHER, TRAIN, Times, along, time_axis, value_axis
@@ -53,6 +54,8 @@ def figures(material: Material, times: Times = "auto") -> list[Drawn]:
         functions.from_start,
         functions.to_end,
         functions.step,
+        paths.barrier_to_end,
+        paths.line_from_start,
     ]
     found: list[Drawn] = [figure for make in makers if (figure := make(material, times)) is not None]
     return [*material.deep, *found, *material.maps]
