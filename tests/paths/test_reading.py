@@ -104,3 +104,14 @@ def test_outputs_without_labels_have_a_loss_alone() -> None:
     (values,) = read([landscape], nodes, torch.tensor([[0.25, 0.75]] * 5))
     assert values.errors is None
     assert values.losses.tolist() == pytest.approx([float(landscape.loss(0.25 * nodes[0] + 0.75 * nodes[1]))] * 5)
+
+
+def test_ties_and_nan_count_as_arg_max_has_them() -> None:
+    x, labels = data()
+    landscape = lf.Landscape(MODELS["dense"]().double(), (x, labels), device="cpu")
+    nodes = torch.zeros(2, landscape.layout.size, dtype=torch.float64)  # all classes tie
+    nodes[1, -1] = torch.nan
+    for k in range(2):
+        (values,) = read([landscape], nodes[k : k + 1], torch.ones(4, 1))
+        assert values.errors is not None
+        assert values.errors.tolist() == pytest.approx([float(landscape.error(nodes[k]))] * 4)
