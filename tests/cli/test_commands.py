@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from landform.cli._train import train
 from landform.errors import BadInput
 from landform.models import names as model_names
 from landform.recording import Trajectory
+from landform.studies import SCALES
 from landform.training import Recipe
 
 Run = Callable[..., tuple[int, str, str]]
@@ -163,17 +165,88 @@ def test_resume_and_overwrite(landform_: Run) -> None:
     assert not (Trajectory("run").points[-1] == before).all()
 
 
+@pytest.fixture
+def in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that takes seconds, in this process."""
+    tiny = SCALES["tiny"]
+    quick = replace(
+        tiny,
+        data_options={"train_size": 80, "test_size": 40},
+        recipe=replace(tiny.recipe, epochs=2.0),
+        model_options={"width": 8, "depth": 1},
+        spawns=(0.0, 1.0),
+        onsets=(0.0, 2.0),
+        onset={**tiny.onset, "epochs": 1.0, "samples": 20},
+        records=3,
+        kernel=10,
+        curvature=0,
+        seeds=1,
+    )
+    monkeypatch.setitem(SCALES, "tiny", quick)  # type: ignore[arg-type]
+    monkeypatch.setattr("landform.engine.cores", lambda: 1)
+
+
+@pytest.mark.usefixtures("in_seconds")
 def test_demo_again_goes_on(landform_: Run) -> None:
-    status, out, err = landform_("demo", "--out", "demo", "--epochs", "1")
+    status, out, err = landform_("demo", "--scale", "tiny", "--out", "demo")
     assert status == 0, err
-    assert "The report is demo/report.html" in out
-    first = Atlas("demo")["loss"].values
+    assert "The report is demo/report.html" in err
+    assert "the final linearly connected basin" in out
+    first = Path("demo/claims.json").read_text()
+    before = Path("demo/seed-0/run.json").stat().st_mtime_ns
     Path("demo/report.html").unlink()
-    status, out, err = landform_("demo", "--out", "demo", "--epochs", "1", "--json")
+    status, out, err = landform_("demo", "--scale", "tiny", "--out", "demo", "--json")
     assert status == 0, err
     assert json.loads(out)["report"] == "demo/report.html"
+    assert json.loads(out)["claims"] == json.loads(first)
     assert Path("demo/report.html").is_file()
-    assert (Atlas("demo")["loss"].values == first).all()
+    assert Path("demo/seed-0/run.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("in_seconds")
+def test_reproduce_and_the_page_of_a_study(landform_: Run) -> None:
+    given = ["reproduce", "deep-vs-kernel", "--scale", "tiny", "--processes", "1"]
+    status, out, err = landform_(*given, "--data-option", "train_size=60", "--json")
+    assert status == 0, err
+    assert json.loads(out)["study"] == "runs/deep-vs-kernel-tiny"
+    told = json.loads(Path("runs/deep-vs-kernel-tiny/study.json").read_text())["protocol"]
+    assert told["data"]["options"] == {"train_size": 60, "test_size": 40}
+    status, out, err = landform_("report", "runs/deep-vs-kernel-tiny", "--out", "page.html")
+    assert status == 0, err
+    assert "the final linearly connected basin" in out
+    assert "reproduce deep-vs-kernel" in Path("page.html").read_text()
+    status, _, err = landform_(*given, "--data-option", "train_size=70")
+    assert status == 2
+    assert "another data" in err
+    status, _, err = landform_(*given, "--model", "no_such", "--out", "other")
+    assert status == 2
+    assert "no_such" in err
+    assert err.count("\n") <= 2
+
+
+def test_a_page_is_printed_by_a_browser_or_says_what_is_missing(
+    landform_: Run, small_run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANDFORM_BROWSER", "no-such-browser")
+    status, _, err = landform_("report", small_run, "--format", "pdf")
+    assert status == 2
+    assert "no-such-browser" in err
+    monkeypatch.setenv("LANDFORM_BROWSER", "false")
+    status, _, err = landform_("report", small_run, "--format", "png")
+    assert status == 2
+    assert "could not print" in err
+    monkeypatch.delenv("LANDFORM_BROWSER")
+    monkeypatch.setenv("PATH", "/nowhere")
+    status, _, err = landform_("report", small_run, "--format", "png")
+    assert status == 2
+    assert "none is installed" in err
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("chromium", "google-chrome"))), reason="no browser is installed")
+def test_a_page_printed(landform_: Run, small_run: str) -> None:
+    status, _, err = landform_("report", small_run, "--out", "page.html", "--format", "pdf")
+    assert status == 0, err
+    assert Path("page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_my_own_model_and_data(landform_: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,10 +350,21 @@ def test_numbers_are_printed_without_the_report_extra(
     assert json.loads(out)["report"] is None
     assert json.loads(out)["records"] == len(Trajectory(small_run))
     assert "pip install" in err
-    status, out, err = landform_("demo", "--out", "demo", "--epochs", "1")
+
+
+@pytest.mark.usefixtures("in_seconds")
+def test_a_study_without_the_report_extra_still_gives_its_claims(
+    landform_: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("landform.report._page"), "check_installed", _nothing_installed)
+    status, out, err = landform_("demo", "--scale", "tiny", "--out", "demo")
     assert status == 0
-    assert "train loss" in out
+    assert "the final linearly connected basin" in out
     assert "pip install" in err
+
+
+def _nothing_installed() -> None:
+    raise BadInput("plotly is not installed: pip install landform[report].")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +398,8 @@ def test_numbers_are_printed_without_the_report_extra(
         (["info", "nowhere"], "nowhere"),
         (["list"], "WHAT"),
         (["list", "things"], "things"),
-        (["demo", "--epochs", "0"], "epochs"),
+        (["demo", "--scale", "medium"], "medium"),
+        (["reproduce", "deep-vs-nothing"], "deep-vs-nothing"),
     ],
 )
 def test_misuse(landform_: Run, command: list[str], says: str) -> None:
@@ -343,7 +428,7 @@ def test_misuse_of_survey(landform_: Run, small_run: Path, flags: list[str], say
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "survey", "report", "list", "info"])
+@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "survey", "report", "list", "info"])
 def test_help_has_an_example_that_is_understood(landform_: Run, command: str) -> None:
     status, out, _ = landform_(command, "--help")
     assert status == 0

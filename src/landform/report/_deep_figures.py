@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from landform.atlas import Atlas
 from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._heat import HeatAxis, HeatMap
-from landform.report._lines import OTHER, TEST, TRAIN, Times, time_axis
+from landform.report._lines import OTHER, TEST, TRAIN, Times, time_axis, value_axis
 from landform.report._panels import Panel, Panels
 from landform.series import Correlations, Joint
 from landform.studies import Curve, advantage, curve, read
@@ -92,7 +93,7 @@ def linked(atlases: Sequence[Atlas], times: Times = "auto", joint: Sequence[Join
             one = advantage(atlases, on or "") if quantity == "advantage" else read(atlases, quantity, on)
             if one:
                 drawn.append(
-                    banded(one, name, place if len(lines) > 2 else {"test": TEST, "train": TRAIN}.get(name, OTHER))
+                    banded(one, name, place + 2 if len(lines) > 2 else {"test": TEST, "train": TRAIN}.get(name, OTHER))
                 )
                 epochs.append(one.epochs)
         if drawn:
@@ -112,7 +113,7 @@ def linked(atlases: Sequence[Atlas], times: Times = "auto", joint: Sequence[Join
         "Curves that all fall look alike in any case; the table of correlations says how much of the likeness a common "
         "trend explains. Children exist for some times only, so their rows have fewer points.",
         x,
-        tuple(Panel(label, Axis("", percent=_is_share(label)), series) for label, series in rows),
+        tuple(Panel(label, _axis(label, series), series) for label, series in rows),
         None if not len(marks) else (float(marks[:, 0].mean()), float(marks[:, 1].min()), float(marks[:, 2].max())),
         "transition",
     )
@@ -275,8 +276,11 @@ def banded(one: Curve, name: str, colour: int, style: str = "marked") -> Series:
     return Series(name, one.epochs[shown], mean, style, colour, low, high)  # type: ignore[arg-type]
 
 
-def _is_share(label: str) -> bool:
-    return label.startswith(("share", "error barrier", "nonlinear", "labels changed"))
+def _axis(label: str, series: tuple[Series, ...]) -> Axis:
+    """Shares as percentages, and a log axis for what spans more than a factor of ten away from zero."""
+    if label.startswith(("share", "error barrier", "nonlinear", "labels changed")):
+        return Axis("", percent=True)
+    return replace(value_axis("", series, "auto"), label="") if label.startswith("largest") else Axis("")
 
 
 def _set(atlases: Sequence[Atlas], name: str) -> str | None:

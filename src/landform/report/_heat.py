@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Dark is small in the one, white is zero in the other; both are told apart in grey and by colour-blind readers.
 _SEQUENTIAL, _DIVERGING = "cividis", "RdBu"
-_MOST_TICKS = 9
+_MOST_TICKS = 12
 _LINE = "#ffffff"
 
 

@@ -87,14 +87,16 @@ def describe_panels(figure: Panels) -> dict[str, Any]:
     every = [series for row in rows for series in row.series]
     layout: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 64, "r": 12, "t": 18, "b": 52},
+        "margin": {"l": 64, "r": 12, "t": 52, "b": 52},
         "hovermode": "x unified",
         "hoversubplots": "axis",
-        "showlegend": False,
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.0 + 20 / height, "xanchor": "left", "yanchor": "bottom"},
         "annotations": [],
         "shapes": _marks(figure),
     }
     layout["xaxis"] = {**axis_of(figure.x, every, "x"), "anchor": "y" if len(rows) == 1 else f"y{len(rows)}"}
+    named: set[tuple[str, int]] = set()
     for number, row in enumerate(rows, start=1):
         key = "y" if number == 1 else f"y{number}"
         top = 1.0 - (number - 1) * step
@@ -114,6 +116,11 @@ def describe_panels(figure: Panels) -> dict[str, Any]:
                 linear = replace(figure.x, scale="linear")
                 both = {"linear": _places(series, linear, trace), "log": _places(series, _log(figure.x), trace)}
                 trace |= {"yaxis": key, "name": series.name, "meta": {**trace["meta"], "places": both}}
+                # What is called and drawn alike in several rows stands in the legend once.
+                alike = (series.name, series.colour)
+                if not trace["meta"]["band"]:
+                    trace |= {"legendgroup": f"{alike}", "showlegend": alike not in named}
+                    named.add(alike)
                 data.append(trace)
     return {"data": data, "layout": layout}
 
