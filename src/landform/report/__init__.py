@@ -1,5 +1,6 @@
 """The page about a run: figures described first, then drawn."""
 
+from landform.report._connector_figures import connectors
 from landform.report._deep_figures import deep_figures
 from landform.report._draw import draw
 from landform.report._facts import Fact, as_json, facts
@@ -33,6 +34,7 @@ __all__ = [
     "check_browser",
     "check_installed",
     "claim_value",
+    "connectors",
     "deep_figures",
     "distance_map",
     "draw",
