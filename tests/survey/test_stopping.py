@@ -25,19 +25,19 @@ def test_the_budget_leaves_times_spread_evenly(small_run: SmallRun, tmp_path: Pa
     trajectory = write_run(tmp_path / "long", [here + 0.01 * step for step in range(33)], small_run.model)
     log = tmp_path / "log"
     probe = counting_probe(log, pause=0.02)
-    atlas = survey(trajectory, small_run.train, probes=probe, budget=0.2 / 32)  # 32 s of training
+    atlas = survey(trajectory, small_run.train, probes=probe, budget=0.2 / 32, least=0)  # 32 s of training
     steps = list(atlas["sum"].coords["step"])
     assert 2 <= len(steps) <= 10
     assert steps == sorted(coarse_to_fine(33)[: len(steps)])
     assert atlas.notes[0].startswith(f"sum was left out at {33 - len(steps)} of 33 times: the budget of 0.2 s is used")
     # What is there counts: the same budget gives no more, a larger one goes on.
-    assert len(survey(trajectory, small_run.train, probes=probe, budget=0.2 / 32)["sum"].values) == len(steps)
+    assert len(survey(trajectory, small_run.train, probes=probe, budget=0.2 / 32, least=0)["sum"].values) == len(steps)
     assert len(calls(log)) == len(steps)
-    atlas = survey(trajectory, small_run.train, probes=probe, budget=0.1)
+    atlas = survey(trajectory, small_run.train, probes=probe, budget=0.1, least=0)
     assert len(calls(log)) == 33
     assert atlas.notes == ()
     # However small, the first time is measured.
-    tiny = survey(trajectory, small_run.train, probes=probe, budget=1e-9, out=tmp_path / "tiny")
+    tiny = survey(trajectory, small_run.train, probes=probe, budget=1e-9, least=0, out=tmp_path / "tiny")
     assert list(tiny["sum"].coords["step"]) == [0]
 
 

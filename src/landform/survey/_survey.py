@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from landform import store
 from landform.atlas import Atlas
-from landform.engine import Engine, InProcess, Progress, Unit, seed_of, sentence
+from landform.engine import Engine, InProcess, Progress, Result, Unit, seed_of, sentence
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.probes import DEFAULT, Moment, Probe, Value, get
 from landform.recording import Trajectory
+from landform.survey._forecast import Clock, Forecast
 from landform.survey._plan import Run, Task, plan, together
+
+# How many times of each probe are taken before the forecast: the first has what is done once among its seconds.
+_PILOT = 2
 
 
 def survey(
@@ -27,6 +33,8 @@ def survey(
     *,
     probes: Iterable[str | Probe] | None = None,
     budget: float | None = None,
+    least: float = 120.0,
+    forecast: Callable[[Forecast], object] | None = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
     out: str | Path | None = None,
@@ -47,6 +55,8 @@ def survey(
         probes: probes, or names of such; the usual ones by default (``landform.probes.DEFAULT``).
         budget: stop when measuring has taken this share of the time that training took, what is in the atlas already
             included; the first time is measured in any case. None measures everything.
+        least: seconds that a budget allows in any case.
+        forecast: told what the survey will cost and leave out, after its first two times.
         engine: where to measure; by default here, one after the other.
         progress: called as ``progress(done, total)`` with numbers of results, those there already among them.
         out: folder for the atlas, where the run's own cannot be written.
@@ -63,11 +73,11 @@ def survey(
     chosen = _probes(probes)
     if not len(trajectory):
         raise BadInput(f"{trajectory.folder} holds no record yet: survey it when training has begun.")
-    allowance = math.inf if budget is None else _allowance(budget, trajectory)
+    allowance = math.inf if budget is None else max(least, _allowance(budget, trajectory))
     atlas = Atlas(trajectory.folder if out is None else store.make_folder(out))
     lock = atlas.lock()
     try:
-        return _work(Run(trajectory), landscapes, chosen, atlas, engine or InProcess(), progress, allowance)
+        return _work(Run(trajectory), landscapes, chosen, atlas, engine or InProcess(), progress, allowance, forecast)
     finally:
         lock.release()
 
@@ -80,48 +90,68 @@ def _work(
     engine: Engine,
     progress: Progress | None,
     allowance: float,
+    forecast: Callable[[Forecast], object] | None,
 ) -> Atlas:
     """Measure what is missing, and write down what came of it."""
     tasks, refused = plan(run, landscapes, probes)
     atlas.drop([stored for stored in atlas.stored() if run.outdated(stored)])
     missing = [task for task in tasks if not _holds(atlas, task)]
     atlas.annotate({"survey": ["A survey is under way, or was ended by force: survey again to go on."]})
-    spent = _spent(atlas, tasks, missing)
-    groups = {_name(group): group for group in together(missing)}
-    units = [_unit(run, landscapes, name, group) for name, group in groups.items()]
-    waiting = Counter(group[0].rank for group in groups.values())
+    clock = _clock(atlas, tasks, missing, allowance)
+    ranks = _by_rank(together(missing))
     failures: dict[tuple[str, str | None, str], list[int]] = {}
-    open_tasks = {(task.stored.file): task for task in missing}
+    open_tasks = {task.stored.file: task for task in missing}
     why = "it was interrupted; survey again to go on"
     done = len(tasks) - len(missing)
     if progress is not None:
         progress(done, len(tasks))
-    results = engine.run(units) if spent.goes_on(allowance) else iter(())
     try:
-        for result in results:
-            group = groups[result.name]
-            taken: list[Taken] = result.value or [Taken(None, result.failure or "", 0.0) for _ in group]
-            for task, each in zip(group, taken, strict=True):
-                if each.values is None:
-                    failures.setdefault((task.probe.name, task.set, each.failure), []).append(task.stored.step)
-                else:
-                    atlas.write(replace(task.stored, seconds=each.seconds), each.values)
-                open_tasks.pop(task.stored.file)
-            done += len(group)
-            spent.add(group[0].rank, sum(each.seconds for each in taken))
-            if progress is not None:
-                progress(done, len(tasks))
-            waiting[group[0].rank] -= 1
-            if not waiting[group[0].rank] and not spent.goes_on(allowance):
-                break
+        # Without a limit all is one lot of work, after the two times from which the forecast is made.
+        rest = [list(chain.from_iterable(ranks[_PILOT:]))] if math.isinf(allowance) else ranks[_PILOT:]
+        lots = [*ranks[:_PILOT], *rest]
+        for place, lot in enumerate(lots):
+            if place == min(_PILOT, len(ranks) - 1) and forecast is not None:
+                forecast(clock.forecast(ranks[place:]))
+            groups = {_name(group): group for group in clock.choose(lot)}
+            units = [_unit(run, landscapes, name, group) for name, group in groups.items()]
+            with _stopped(engine.run(units)) as results:
+                for result in results:
+                    group = groups[result.name]
+                    taken: list[Taken] = result.value or [Taken(None, result.failure or "", 0.0) for _ in group]
+                    for task, each in zip(group, taken, strict=True):
+                        if each.values is None:
+                            failures.setdefault((task.probe.name, task.set, each.failure), []).append(task.stored.step)
+                        else:
+                            atlas.write(replace(task.stored, seconds=each.seconds), each.values)
+                        clock.add(task, each.seconds)
+                        open_tasks.pop(task.stored.file)
+                    done += len(group)
+                    if progress is not None:
+                        progress(done, len(tasks))
         if open_tasks:
             why = f"the budget of {allowance:.3g} s is used up; survey with a larger one to go on"
+    finally:
+        _annotate(atlas, probes, tasks, [*run.damaged, *refused], failures, list(open_tasks.values()), why)
+    return atlas
+
+
+def _by_rank(groups: Sequence[list[Task]]) -> list[list[list[Task]]]:
+    """Groups of tasks by their rank, which the groups come in the order of."""
+    ranks: dict[int, list[list[Task]]] = {}
+    for group in groups:
+        ranks.setdefault(group[0].rank, []).append(group)
+    return list(ranks.values())
+
+
+@contextmanager
+def _stopped(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
+    """Stop the work when no more results are asked for."""
+    try:
+        yield results
     finally:
         close = getattr(results, "close", None)
         if close is not None:
             close()
-        _annotate(atlas, probes, tasks, [*run.damaged, *refused], failures, list(open_tasks.values()), why)
-    return atlas
 
 
 @dataclass(frozen=True)
@@ -190,29 +220,15 @@ def measure(
     return taken
 
 
-class _Spent:
-    """Seconds spent so far, and what the next rank of times will probably take."""
-
-    def __init__(self, seconds: Mapping[int, float]) -> None:
-        self._seconds = dict(seconds)
-
-    def add(self, rank: int, seconds: float) -> None:
-        self._seconds[rank] = self._seconds.get(rank, 0.0) + seconds
-
-    def goes_on(self, allowance: float) -> bool:
-        ranks = len(self._seconds)
-        return not ranks or sum(self._seconds.values()) * (1 + 1 / ranks) <= allowance
-
-
-def _spent(atlas: Atlas, tasks: Sequence[Task], missing: Sequence[Task]) -> _Spent:
+def _clock(atlas: Atlas, tasks: Sequence[Task], missing: Sequence[Task], allowance: float) -> Clock:
     """Count what earlier surveys spent on results that still hold."""
+    clock = Clock(allowance)
     absent = {task.stored.file for task in missing}
-    seconds: dict[int, float] = {}
     for task in tasks:
         stored = atlas.find(task.probe.name, task.set, task.stored.step)
         if stored is not None and task.stored.file not in absent:
-            seconds[task.rank] = seconds.get(task.rank, 0.0) + stored.seconds
-    return _Spent(seconds)
+            clock.add(task, stored.seconds)
+    return clock
 
 
 def _holds(atlas: Atlas, task: Task) -> bool:
