@@ -14,13 +14,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import landform as lf
 from landform.paths import Connector, connector
-from landform.report import Axis, Figure, Series, draw
+from landform.report import connectors, draw
 
 
 def trained(count: int) -> tuple[lf.data.Dataset, lf.Landscape, Tensor]:
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--optima", default="2,3,4,5,6,7,8,9,10")
     parser.add_argument("--kinds", default="star,bezier")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--out", type=Path, help="a .png or .svg file for the highest loss inside, by how many optima")
+    parser.add_argument("--out", type=Path, help="a .png or .svg file: loss inside the last kind, by how many optima")
     given = parser.parse_args()
     torch.set_num_threads(1)
     numbers = [int(number) for number in given.optima.split(",")]
@@ -65,25 +64,19 @@ def main() -> None:
     )
     print("| optima | kind | steps | mean inside | highest | error | highest on an edge | test error, mean |")
     print("|---:|---|---:|---:|---:|---:|---:|---:|")
-    lines: dict[str, list[float]] = {}
     begun = time.perf_counter()
     for kind in given.kinds.split(","):
+        last: list[Connector] = []
         for m in numbers:
             found = connector(landscape, optima[:m], kind=kind, steps=given.steps, on={"test": data.test})
             twice = found.more()
             print(row(found, 0, plain=True))
             print(row(found, given.steps))
             print(row(twice, 2 * given.steps), flush=True)
-            lines.setdefault(f"{kind}, plain", []).append(found.plain.inside.highest)
-            lines.setdefault(f"{kind}, {twice.steps} steps", []).append(twice.trained.inside.highest)
+            last.append(twice)
     print(f"\n{time.perf_counter() - begun:.0f} s")
     if given.out is not None:
-        x = np.asarray(numbers, dtype=np.float64)
-        series = tuple(Series(name, x, np.asarray(y), "marked", i) for i, (name, y) in enumerate(lines.items()))
-        figure = Figure(
-            "many-optima", "Highest loss inside", "", "", Axis("optima joined"), Axis("loss (log scale)", "log"), series
-        )
-        given.out.write_bytes(draw(figure, "svg" if given.out.suffix == ".svg" else "png"))
+        given.out.write_bytes(draw(connectors(last), "svg" if given.out.suffix == ".svg" else "png"))
 
 
 if __name__ == "__main__":
