@@ -20,7 +20,7 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import curvature, functions, kernel, paths
+    from landform import alignment, curvature, functions, kernel, paths
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "Step",
     "Trained",
     "Trajectory",
+    "alignment",
     "curvature",
     "data",
     "every",
@@ -55,7 +56,8 @@ __all__ = [
     "train_many",
 ]
 
-_LATER = ("curvature", "functions", "kernel", "paths")  # rooms that are loaded when first used: importing landform stays quick
+# Rooms that are loaded when first used: importing landform stays quick.
+_LATER = ("alignment", "curvature", "functions", "kernel", "paths")
 
 
 def __getattr__(name: str) -> Any:
