@@ -208,3 +208,31 @@ def test_a_diverged_point_has_no_barrier_and_spoils_no_other(digits: lf.Landscap
     alone = barrier_matrix(digits, torch.stack([some[2], some[0]]), steps=5)
     assert bool(alone.heights[0].isnan().all())
     assert alone.heights[1, 1] == 0
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=10)
+def test_the_order_of_the_points_is_the_order_of_the_matrix(digits: lf.Landscape, seed: int) -> None:
+    made = torch.Generator().manual_seed(seed)
+    some = torch.randn(5, digits.layout.size, generator=made) * 0.3
+    order = torch.randperm(5, generator=made)
+    plain, other = barrier_matrix(digits, some, steps=5), barrier_matrix(digits, some[order], steps=5)
+    torch.testing.assert_close(other.heights, plain.heights[order][:, order], rtol=1e-4, atol=1e-5)
+    assert bool((plain.heights >= -1e-6).all())
+
+
+def test_a_permutation_of_units_alone_makes_a_barrier_between_equal_networks(digits: lf.Landscape) -> None:
+    data = lf.data.digits(per_class=8)
+    net = build("mlp", inputs=(64,), classes=10, width=12, depth=1, seed=0)
+    a = lf.train(net, data, lf.Recipe(epochs=30, batch_size=16, lr=0.1), device="cpu").point
+    landscape = lf.Landscape(net, data, device="cpu")
+    views = {name: view.clone() for name, view in landscape.layout.views(a).items()}
+    first, bias, last = (next(n for n in views if views[n].shape == s) for s in ((12, 64), (12,), (10, 12)))
+    order = torch.arange(12).roll(5)
+    views |= {first: views[first][order], bias: views[bias][order], last: views[last][:, order]}
+    b = landscape.layout.join(views)
+    found = barrier(landscape, a, b)
+    assert found.ends[0] == pytest.approx(found.ends[1], rel=1e-4)
+    assert found.height > 10 * found.ends[0]
+    assert found.error_height is not None
+    assert found.error_height > 0.1

@@ -267,7 +267,7 @@ def _trained(begun: Connector, steps: int, progress: Progress | None) -> Connect
         def draw() -> Tensor:
             return ones[torch.randint(len(ones), (how.draws,))]
 
-        held = torch.linalg.qr((optima[1:] - optima[0]).T.double())[0].to(optima)
+        held = torch.linalg.qr((optima[1:] - optima[0]).T.cpu().double())[0].to(optima)
     found = descend(
         how.landscape,
         optima,

@@ -147,7 +147,7 @@ def minimum_energy_path(
         barrier=seen,
         straight=barrier(landscape, a, b, steps=positions, refine=refine, on=on),
         top=int(losses.argmax()),
-        across=torch.linalg.vector_norm(_across(string, last).double(), dim=1).cpu(),
+        across=torch.linalg.vector_norm(_across(string, last).cpu().double(), dim=1),
         begin=begun,
         rounds=rounds,
         steps=steps,
