@@ -51,7 +51,7 @@ help:  ## show this list
 		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/.demo-is-set-up  ## train a small net, measure its run, write a report (installs only what that needs)
+demo: $(VENV)/.demo-is-set-up  ## reproduce a paper in miniature and write a report about it: about 5 minutes (installs only what that needs)
 	$(BIN)/landform demo --out runs/demo
 
 .PHONY: setup

@@ -13,13 +13,13 @@ from landform.errors import BadInput
 
 
 def list_(
-    what: Literal["probes", "models", "data", "runs"],
+    what: Literal["probes", "studies", "models", "data", "runs"],
     /,
     *,
     folder: Path = Path("runs"),
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """List what there is: probes, models, data sets, or the runs in a folder.
+    """List what there is: probes, studies, models, data sets, or the runs in a folder.
 
     For example:
 
@@ -27,11 +27,12 @@ def list_(
         landform list runs --folder runs
 
     Args:
-        what: probes, models, data or runs.
+        what: probes, studies, models, data or runs.
         folder: where to look for runs.
         json: print JSON instead of a table.
     """
-    rows = _runs(folder) if what == "runs" else {"probes": _probes, "models": _models, "data": _data}[what]()
+    known = {"probes": _probes, "studies": _studies, "models": _models, "data": _data}
+    rows = _runs(folder) if what == "runs" else known[what]()
     if json:
         answer(rows)
     elif rows:
@@ -46,6 +47,12 @@ def _probes() -> list[dict[str, object]]:
     found = [probes.get(name) for name in probes.names()]
     usual = set(probes.DEFAULT)
     return [{"name": p.name, "measures": p.doc, "usual": "yes" if p.name in usual else "no"} for p in found]
+
+
+def _studies() -> list[dict[str, object]]:
+    from landform import studies
+
+    return [{"name": studies.NAME, "question": studies.QUESTION, "scales": ", ".join(studies.SCALES)}]
 
 
 def _models() -> list[dict[str, object]]:

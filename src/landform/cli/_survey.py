@@ -33,6 +33,10 @@ def survey(
 ) -> None:
     """Measure along a recorded run; what is measured already is kept, so that a stopped survey goes on.
 
+    With --budget and without --probes everything is measured that fits into it: kernels, curvature, linearised
+    training from several times, and children, which are trained where the run allows it. What it will cost and what is
+    left out for it is said beforehand.
+
     A run made by 'landform train' knows its model and data; for others name them.
 
     For example:
@@ -48,7 +52,8 @@ def survey(
         model_option: an option of the model, as name=value; may be given several times.
         data_option: an option of the data set, as name=value; may be given several times.
         probes: which ones, separated by commas; see 'landform list probes'.
-        budget: stop at this share of the time that training took, with times spread evenly; 0.5 is half.
+        budget: measure for this share of the time that training took (0.5 is half), but for two minutes in any case,
+            with times spread evenly.
         loss: cross-entropy or mse; by default whichever fits the data.
         batch_size: samples at a time.
         device: auto, cpu, cuda or mps.
@@ -70,6 +75,7 @@ def survey(
             *chosen,
             probes=None if probes is None else [name.strip() for name in probes.split(",") if name.strip()],
             budget=budget,
+            forecast=None if budget is None else lambda told: say(str(told)),
             loss=loss,
             batch_size=batch_size,
             device=device,
@@ -93,6 +99,7 @@ def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, 
         **how: further options of the survey.
     """
     from landform.landscape import Landscape
+    from landform.studies import deep_survey
     from landform.survey import survey as take
 
     dataset = load_data(data)
@@ -102,7 +109,11 @@ def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, 
     if len(dataset.test):
         landscapes["test"] = train.on(dataset.test)
     with going_on(f"landform survey {run} goes on where it stopped."), progress("measuring") as bar:
-        take(run, landscapes, progress=bar, **how)
+        if how.get("budget") is not None and how.get("probes") is None:
+            how.pop("probes", None)
+            deep_survey(run, landscapes, model=net, data=dataset, say=say, progress=bar, **how)
+        else:
+            take(run, landscapes, progress=bar, **how)
 
 
 def show(run: Path, *, json: bool) -> None:

@@ -29,6 +29,7 @@ from landform.survey import survey
 from landform.training import Recipe, Recording, spawn, train_many
 
 NAME = "deep-vs-kernel"
+QUESTION = "when does a network stop being a chaos, and become a kernel machine? (Fort et al. 2020)"
 STUDY = "study.json"
 SCHEMA = 1
 

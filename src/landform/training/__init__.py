@@ -3,6 +3,20 @@
 from landform.training._recipe import Recipe
 from landform.training._schedule import Constant, Cosine, Cyclic, Step
 from landform.training._spawn import spawn
+from landform.training._spawn_by import ContinueFrom, spawn_by
 from landform.training._train import Recording, Trained, train, train_many
 
-__all__ = ["Constant", "Cosine", "Cyclic", "Recipe", "Recording", "Step", "Trained", "spawn", "train", "train_many"]
+__all__ = [
+    "Constant",
+    "ContinueFrom",
+    "Cosine",
+    "Cyclic",
+    "Recipe",
+    "Recording",
+    "Step",
+    "Trained",
+    "spawn",
+    "spawn_by",
+    "train",
+    "train_many",
+]
