@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from landform.alignment._activations import Correlations, Table, correlate
 from landform.alignment._blocks import Permutations
 from landform.alignment._contract import end, seeded
+from landform.alignment._descent import Descent, descend, movable
 from landform.alignment._find import symmetries as find_symmetries
 from landform.alignment._symmetries import Symmetries
-from landform.alignment._weights import Descent, match_weights
+from landform.alignment._weights import match_weights
 from landform.errors import BadInput
 from landform.landscape import Landscape
 
@@ -75,7 +77,8 @@ def align(
         landscape: whose model it is.
         a: the point to come near to, ``[P]``, or a model.
         b: the point to permute, ``[P]``, or a model.
-        method: ``"weights"``: the least distance, by coordinate descent; no data are looked at.
+        method: ``"weights"``: the least distance, by coordinate descent; no data are looked at. ``"activations"``: the
+            largest correlation of what is read of the units, over the landscape's data.
         symmetries: of the model, where they are known already.
         start: permutations of ``b`` to begin with; if not given, weight matching begins with a pass from the inputs and
             outputs inwards.
@@ -94,14 +97,18 @@ def align(
         raise BadInput(f"There is no method {method!r}: give 'weights', 'activations' or 'sinkhorn'.")
     if restarts < 1 or sweeps < 1:
         raise BadInput(f"restarts is {restarts} and sweeps {sweeps}: give at least 1.")
-    first, _ = end(landscape, a, "a")
+    first, ours = end(landscape, a, "a")
     second, own = end(landscape, b, "b")
     found = find_symmetries(landscape) if symmetries is None else symmetries
     begin = None if start is None else {**found.identity(), **start}
     found.check(begin or {})
-    descent = _by_weights(found, first, second, begin, restarts, sweeps, seed)
-    point = found.apply(second, descent.permutations)
     given = own if buffers is None else buffers
+    if method == "weights":
+        descent = _by_weights(found, first, second, begin, restarts, sweeps, seed)
+    else:
+        tables = correlate(landscape, found, (first, second), (ours or None, dict(given) or None))
+        descent = _by_activations(found, tables, first, second, begin, restarts, sweeps, seed)
+    point = found.apply(second, descent.permutations)
     return Alignment(
         point,
         found.move(given, descent.permutations),
@@ -122,13 +129,43 @@ def _by_weights(
     views = found.layout.views(a), found.layout.views(b)
     every = []
     for number in range(restarts):
-        start = begin if not number else found.random(int(torch.randint(2**31, (), generator=made)))
+        start = begin if not number else found.random(_draw(made))
         every.append(match_weights(found, *views, start=start, sweeps=sweeps, generator=made))
     chosen = max(every, key=lambda descent: descent.objective[-1])
     squares = float(a.double().square().sum() + b.double().square().sum())
     held = _held(found, *views)
     distances = tuple(max(0.0, squares - 2 * (value + held)) for value in chosen.objective)
     return Descent(chosen.permutations, distances, chosen.converged)
+
+
+def _by_activations(
+    found: Symmetries,
+    tables: list[Table],
+    a: Tensor,
+    b: Tensor,
+    begin: Permutations | None,
+    restarts: int,
+    sweeps: int,
+    seed: int,
+) -> Descent:
+    made = seeded(seed)
+    every = []
+    for number in range(restarts):
+        start = found.identity() if begin is None else begin
+        matcher = Correlations(found, tables, start if not number else found.random(_draw(made)))
+        groups = [group for group in movable(found) if group.name in matcher.read]
+        every.append(descend(matcher, groups, sweeps, made))
+    chosen = max(every, key=lambda descent: descent.objective[-1])
+    unread = [name for name in found.names if name not in matcher.read]
+    if unread:  # what no product sums over is matched by weights, the others held
+        views = found.layout.views(a), found.layout.views(b)
+        rest = match_weights(found, *views, start=chosen.permutations, sweeps=sweeps, generator=made, only=unread)
+        chosen = replace(chosen, permutations=rest.permutations)
+    return chosen
+
+
+def _draw(made: torch.Generator) -> int:
+    return int(torch.randint(2**31, (), generator=made))
 
 
 def _held(found: Symmetries, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -157,9 +157,9 @@ def _named(
         for name, own in axes.items()
     }
     reads = tuple(
-        Read(product, called, place, axis, block)
-        for product, called, place, axis, own in trace.reads
-        for block in _reads(own, axis, names)
+        Read(product, place, axis, block, site)
+        for product, place, axis, own, site in trace.reads
+        for block in _reads(own, axis, names, known.values())
     )
     ordered = sorted(known.values(), key=lambda group: len(group.per))
     return Symmetries(tuple(ordered), blocks, fixed, landscape.layout, statistics, tuple(trace.held), reads)
@@ -196,12 +196,28 @@ def _block(grid: Plan, names: Mapping[int, str]) -> Block:
     )
 
 
-def _reads(axes: Sequence[Axis], axis: int, names: Mapping[int, str]) -> list[Block]:
-    """Grids of a tensor of activations along the axis that is summed over."""
+def _reads(axes: Sequence[Axis], axis: int, names: Mapping[int, str], groups: Iterable[Group]) -> list[Block]:
+    """Grids of a tensor of activations along the axis that is summed over.
+
+    Other axes count samples, or tell a family which of its permutations to use; where one of them is permuted by
+    anything else, samples of two models would not belong together, and nothing is read.
+    """
+    over = {group.name: group.per for group in groups}
+    samples = Piece(0, ((None, 1, 1),))
     found: list[Block] = []
     for grid in plans(axes):
-        block = _block(grid, names)
-        if not any(group for group, _, _ in block.pieces[axis].factors) or block in found:
+        pieces = _block(grid, names).pieces
+        summed = [group for group, _, _ in pieces[axis].factors if group is not None]
+        told = {name for group in summed for name in over[group]}
+        beside = [[group for group, _, _ in piece.factors if group] for d, piece in enumerate(pieces) if d != axis]
+        if not summed or any(group not in told for others in beside for group in others):
             continue
-        found.append(block)
+        block = Block(
+            tuple(
+                piece if d == axis or any(group for group, _, _ in piece.factors) else samples
+                for d, piece in enumerate(pieces)
+            )
+        )
+        if block not in found:
+            found.append(block)
     return found

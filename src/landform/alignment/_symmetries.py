@@ -20,17 +20,17 @@ class Read:
 
     Attributes:
         product: which product of the forward pass, counted from 0.
-        name: of the operation.
         place: which of the tensors it is given.
         axis: the axis of that tensor which the product sums over.
         block: the grid of that tensor; axes that only count samples are of one place there.
+        site: the same number where the same weight reads again.
     """
 
     product: int
-    name: str
     place: int
     axis: int
     block: Block
+    site: int
 
 
 @dataclass(frozen=True)

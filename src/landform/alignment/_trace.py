@@ -34,16 +34,17 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         unknown: what to do at an operation without a rule: ``"refuse"``, or ``"hold"`` all axes that go into it.
         axes: of each tensor seen, by its id.
-        reads: what products sum over: the number of the product, its name, which factor, along which axis, and the
-            axes of the tensor then.
+        reads: what products sum over: the number of the product, which factor, along which axis, the axes of the
+            tensor then, and a number that is the same where the other factor is the same tensor.
         held: operations that were not understood, and held.
     """
 
     unknown: Unknown = "refuse"
     axes: dict[int, Axes] = field(default_factory=dict)
-    reads: list[tuple[int, str, int, int, Axes]] = field(default_factory=list)
+    reads: list[tuple[int, int, int, Axes, int]] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     _products: int = 0
+    _sites: dict[tuple[int, ...], int] = field(default_factory=dict)
     _alive: list[Tensor] = field(default_factory=list)
     _live: set[int] = field(default_factory=set)
     _fed: set[int] = field(default_factory=set)
@@ -94,16 +95,16 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         passed = dict(zip([a.name for a in schema.arguments], args, strict=False)) | kwargs
         named = {a.name: passed.get(a.name, a.default_value) for a in schema.arguments}
         given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if name in PRODUCTS:
+            self._products += 1
         live = any(_storage(tensor) in self._live for tensor in given)
         if not live and not written and name not in VIEWS:
             for out in outs:
                 self._know(out, [free(s) for s in out.shape] if "empty" in name else _by_value(out), live=False)
             return
         target = args[0] if written else given[0] if name in VIEWS else None
-        call = Call(name, named, outs, self._used(target), lambda tensor, axis: self._read(name, given, tensor, axis))
+        call = Call(name, named, outs, self._used(target), lambda tensor, axis: self._read(given, tensor, axis))
         found = self._apply(func, space, call)
-        if name in PRODUCTS:
-            self._products += 1
         fed = any(_storage(tensor) in self._fed for tensor in given)
         for out, axes in zip(outs, found, strict=True):
             settle(axes)
@@ -153,10 +154,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         return of
 
-    def _read(self, name: str, given: Sequence[Tensor], tensor: Tensor, axis: int) -> None:
+    def _read(self, given: Sequence[Tensor], tensor: Tensor, axis: int) -> None:
         if _storage(tensor) in self._fed:
             place = next(i for i, one in enumerate(given) if one is tensor)
-            self.reads.append((self._products, name, place, axis, list(self.of(tensor))))
+            # The same weight read again and again, as through time, makes one reading.
+            others = tuple(one.data_ptr() for one in given if one is not tensor)
+            site = self._sites.setdefault((*others, axis), len(self._sites))
+            self.reads.append((self._products - 1, place, axis, list(self.of(tensor)), site))
 
     def _know(self, tensor: Tensor, axes: Axes, live: bool) -> None:
         self.axes[id(tensor)] = axes

@@ -14,29 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from landform.alignment._assign import Fit, assignment, best, families, products, undone
 from landform.alignment._blocks import Block, Group, Permutations
+from landform.alignment._descent import Descent, descend, movable
 from landform.alignment._symmetries import Symmetries
-
-
-@dataclass(frozen=True)
-class Descent:
-    """Where a descent ended.
-
-    Attributes:
-        permutations: by group, ``[*copies, size]``.
-        objective: its value at the start and after each sweep over the groups.
-        converged: whether the last sweep changed nothing.
-    """
-
-    permutations: dict[str, Tensor]
-    objective: tuple[float, ...]
-    converged: bool
 
 
 def match_weights(
@@ -64,19 +49,10 @@ def match_weights(
         The permutations; the objective is ``sum(a * permuted(b))``.
     """
     matcher = _Matcher(symmetries, a, b, symmetries.identity() if start is None else dict(start))
-    moving = [g for g in symmetries.groups if only is None or g.name in only]
-    alone = [group for group in moving if not (len(group.per) == 1 and not symmetries.group(group.per[0]).per)]
+    moving = movable(symmetries, only)
     if start is None:
-        matcher.inwards(alone)
-    history = [matcher.value(a)]
-    for _ in range(sweeps):
-        changed = False
-        for number in torch.randperm(len(alone), generator=generator).tolist():
-            changed |= matcher.improve(alone[number])
-        history.append(matcher.value(a))
-        if not changed:
-            return Descent(matcher.now, tuple(history), True)
-    return Descent(matcher.now, tuple(history), False)
+        matcher.inwards(moving)
+    return descend(matcher, moving, sweeps, generator)
 
 
 class _Matcher:
@@ -91,10 +67,10 @@ class _Matcher:
             if name in a
         }
 
-    def value(self, names: Collection[str], now: Permutations | None = None) -> float:
-        """Sum of ``a * permuted(b)`` over some tensors."""
+    def value(self, names: Collection[str] | None = None, now: Permutations | None = None) -> float:
+        """Sum of ``a * permuted(b)`` over all tensors, or some."""
         total = 0.0
-        for name in names:
+        for name in self.fitted if names is None else names:
             for block, ours, theirs in self.fitted.get(name, ()):
                 moved = block.permute(theirs, self.symmetries.groups, self.now if now is None else now)
                 total += float(torch.dot(ours.reshape(-1).double(), moved.reshape(-1).double()))
