@@ -89,8 +89,8 @@ def test_why_there_are_no_children_is_told(tmp_path: Path) -> None:
     said: list[str] = []
     deep_survey(tmp_path / "run", loop.sets["train"], say=said.append)
     assert said == [
-        "No children leave this run: it comes from a loop of your own, so give continue_from= in Python, which trains on "
-        "from a record."
+        "No children leave this run: it comes from a loop of your own, so give continue_from= in Python, which trains "
+        "on from a record."
     ]
     recipe = lf.Recipe(epochs=1, batch_size=60)
     lf.train(loop.model, loop.data, recipe, out=tmp_path / "ours", device="cpu")

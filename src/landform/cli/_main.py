@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import landform
+from landform.cli._compare import compare
 from landform.cli._demo import demo
 from landform.cli._info import info
 from landform.cli._kernel import kernel
@@ -41,7 +42,7 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, reproduce, train, survey, report, kernel, paths, info):
+for _command in (demo, reproduce, train, survey, report, compare, kernel, paths, info):
     app.command(_command)
 app.command(list_, name="list")
 

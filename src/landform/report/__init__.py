@@ -1,5 +1,6 @@
 """The page about a run: figures described first, then drawn."""
 
+from landform.report._compare import Comparison, compare, comparison
 from landform.report._connector_figures import connectors
 from landform.report._deep_figures import deep_figures
 from landform.report._draw import draw
@@ -18,6 +19,7 @@ from landform.report._study_page import StudyMaterial, gather_study, is_study
 
 __all__ = [
     "Axis",
+    "Comparison",
     "Drawn",
     "Fact",
     "Figure",
@@ -34,6 +36,8 @@ __all__ = [
     "check_browser",
     "check_installed",
     "claim_value",
+    "compare",
+    "comparison",
     "connectors",
     "deep_figures",
     "distance_map",
