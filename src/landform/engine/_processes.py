@@ -21,8 +21,8 @@ class Processes:
     """Runs units in several processes, each unit as soon as one is free; results come as they are ready.
 
     Small operations run best on one thread, and many small units best side by side. A process is started once and runs
-    many units, of one run after the other. In a script of your own the call must stand under ``if __name__ == "__main__":``, since every process
-    imports that script.
+    many units, of one run after the other. In a script of your own the call must stand under
+    ``if __name__ == "__main__":``, since every process imports that script.
     """
 
     def __init__(self, count: int | None = None, *, threads: int = 1) -> None:
