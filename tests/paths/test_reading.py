@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unittest.mock
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,3 +117,24 @@ def test_ties_and_nan_count_as_arg_max_has_them() -> None:
         (values,) = read([landscape], nodes[k : k + 1], torch.ones(4, 1))
         assert values.errors is not None
         assert values.errors.tolist() == pytest.approx([float(landscape.error(nodes[k]))] * 4)
+
+
+def test_a_net_that_is_large_in_its_first_layer_alone_is_read_together() -> None:
+    made = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 600, generator=made), torch.randint(0, 10, (256,), generator=made)
+    nets = {
+        "lean": nn.Sequential(nn.Linear(600, 240), nn.ReLU(), nn.Linear(240, 10)),
+        "large": nn.Sequential(nn.Linear(20, 240), nn.ReLU(), nn.Linear(240, 600), nn.ReLU(), nn.Linear(600, 10)),
+    }
+    for name, net in nets.items():
+        landscape = lf.Landscape(net, (x[:, : net[0].in_features], y), device="cpu")  # type: ignore[union-attr]
+        assert "one by one" in landscape.explain()
+        nodes = landscape.here + 0.02 * torch.randn(2, landscape.layout.size, generator=made)
+        weights = torch.tensor([[0.0, 1.0], [0.3, 0.7], [0.5, 0.5]])
+        plain = [landscape.read(point) for point in weights @ nodes]
+        with unittest.mock.patch.object(lf.Landscape, "read", autospec=True, side_effect=lf.Landscape.read) as asked:
+            (values,) = read([landscape], nodes, weights)
+        assert asked.call_count == (0 if name == "lean" else 3)
+        torch.testing.assert_close(values.losses, torch.stack([r.loss for r in plain]), rtol=1e-4, atol=1e-5)
+        assert values.errors is not None
+        assert values.errors.tolist() == pytest.approx([float(r.error) for r in plain if r.error is not None])

@@ -9,8 +9,9 @@ layers instead of thousands. Everything behind the first nonlinearity is worked 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,14 +21,17 @@ from landform.landscape import Landscape
 from landform.paths._contract import MEMORY
 from landform.paths._mixed import Mixed
 from landform.paths._values import Values
-from landform.stacked import Stacked
+from landform.stacked import Cost, Stacked, choose, count, refusal
 
 Buffers: TypeAlias = Mapping[str, Tensor]
 
 # Points that run together: enough for the products, few enough that what a layer puts out stays in the cache.
 _TOGETHER = 32
+# Samples that run together then, as on a landscape.
+_TILE = 256
 # Bytes of a block whose freeing tells the C library to keep as much; above 32 MiB it takes no notice.
 _KEPT = 30 * 2**20
+_LEAN: WeakKeyDictionary[Landscape, bool] = WeakKeyDictionary()
 
 
 def others(landscape: Landscape, on: Mapping[str, Any] | None) -> dict[str, Landscape]:
@@ -111,16 +115,43 @@ def _settle() -> None:
 def _read(landscape: Landscape, nodes: Tensor, shares: Tensor, given: Buffers | None) -> Iterator[Values]:
     """Read one landscape at a few points: as one program where the landscape has it so, else one by one."""
     views = landscape.layout.views(nodes)
+    points = shares @ nodes
     done = 0
-    for block, own in landscape._blocks(shares @ nodes, given):
-        if block.dim() == 1:
+    for block, own in landscape._blocks(points, given):
+        if block.dim() == 2:
+            share = shares[done : done + len(block)].contiguous()
+            done += len(block)
+            yield _together(landscape, block, own, _mixed(landscape, block, share, views))
+        elif given is None and landscape.batchnorm in ("none", "keep") and _lean(landscape):
+            yield _together(landscape, points, {}, _mixed(landscape, points, shares.contiguous(), views))
+            return
+        else:
             reading = landscape.read(block, buffers=own or None)
             yield Values(reading.loss[None], None if reading.error is None else reading.error[None])
-            continue
-        share = shares[done : done + len(block)].contiguous()
-        done += len(block)
-        mixed = {name: Mixed(raw, share, views[name]) for name, raw in landscape.layout.views(block).items()}
-        yield _together(landscape, block, own, mixed)
+
+
+def _mixed(landscape: Landscape, points: Tensor, shares: Tensor, views: Mapping[str, Tensor]) -> dict[str, Mixed]:
+    return {name: Mixed(raw, shares, views[name]) for name, raw in landscape.layout.views(points).items()}
+
+
+def _lean(landscape: Landscape) -> bool:
+    """Whether dense nets that the landscape runs one by one are small but for the layers that read the data."""
+    if landscape not in _LEAN:
+        nodes, shares = torch.stack([landscape.here] * 2), torch.full((_TOGETHER, 2), 0.5).to(landscape.here)
+        mixed = _mixed(landscape, shares @ nodes, shares, landscape.layout.views(nodes))
+        batch = next(iter(landscape._data.batches(8)))
+        samples = len(next(t for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)))
+
+        def run() -> Any:
+            return landscape._loss(*landscape._function.many(mixed, {}, partial(landscape._on_batch, batch)))
+
+        fits = refusal(run) is None
+        if fits:
+            cost = count(run, samples)
+            each = Cost(cost.dense / _TOGETHER, cost.conv / _TOGETHER, cost.widest)
+            fits = not each.conv and choose(each, min(landscape._batch_size, _TILE), landscape.device).stack
+        _LEAN[landscape] = fits
+    return _LEAN[landscape]
 
 
 def _together(landscape: Landscape, block: Tensor, own: Buffers, mixed: Mapping[str, Mixed]) -> Values:
