@@ -14,6 +14,7 @@ from landform.alignment._blocks import Permutations
 from landform.alignment._contract import end, seeded
 from landform.alignment._descent import Descent, descend, movable
 from landform.alignment._find import symmetries as find_symmetries
+from landform.alignment._sinkhorn import Sinkhorn, match_by_loss
 from landform.alignment._symmetries import Symmetries
 from landform.alignment._weights import match_weights
 from landform.errors import BadInput
@@ -70,6 +71,7 @@ def align(
     sweeps: int = 100,
     seed: int = 0,
     buffers: Mapping[str, Tensor] | None = None,
+    sinkhorn: Sinkhorn | None = None,
 ) -> Alignment:
     """Permute the units of ``b`` to match those of ``a``; the function at ``b`` stays the same.
 
@@ -78,7 +80,8 @@ def align(
         a: the point to come near to, ``[P]``, or a model.
         b: the point to permute, ``[P]``, or a model.
         method: ``"weights"``: the least distance, by coordinate descent; no data are looked at. ``"activations"``: the
-            largest correlation of what is read of the units, over the landscape's data.
+            largest correlation of what is read of the units, over the landscape's data. ``"sinkhorn"``: the least loss
+            half way between the points, by training from what weight matching gives.
         symmetries: of the model, where they are known already.
         start: permutations of ``b`` to begin with; if not given, weight matching begins with a pass from the inputs and
             outputs inwards.
@@ -86,6 +89,7 @@ def align(
         sweeps: the most sweeps over the groups.
         seed: of the order of groups and of random starts.
         buffers: the buffers of ``b``, such as a record's, to be permuted along; a model brings its own.
+        sinkhorn: how ``"sinkhorn"`` trains.
 
     Returns:
         The permuted point and how it was found.
@@ -103,11 +107,21 @@ def align(
     begin = None if start is None else {**found.identity(), **start}
     found.check(begin or {})
     given = own if buffers is None else buffers
-    if method == "weights":
-        descent = _by_weights(found, first, second, begin, restarts, sweeps, seed)
-    else:
+    if method == "activations":
         tables = correlate(landscape, found, (first, second), (ours or None, dict(given) or None))
         descent = _by_activations(found, tables, first, second, begin, restarts, sweeps, seed)
+    else:
+        descent = _by_weights(found, first, second, begin, restarts, sweeps, seed)
+    if method == "sinkhorn":
+        descent = match_by_loss(
+            landscape,
+            found,
+            first,
+            second,
+            start=descent.permutations if begin is None else begin,
+            settings=sinkhorn or Sinkhorn(),
+            generator=seeded(seed),
+        )
     point = found.apply(second, descent.permutations)
     return Alignment(
         point,
