@@ -26,7 +26,7 @@ from landform.stacked import Cost, Stacked, choose, count, refusal
 Buffers: TypeAlias = Mapping[str, Tensor]
 
 # Points that run together: enough for the products, few enough that what a layer puts out stays in the cache.
-_TOGETHER = 32
+_TOGETHER = 48
 # Samples that run together then, as on a landscape.
 _TILE = 256
 # Bytes of a block whose freeing tells the C library to keep as much; above 32 MiB it takes no notice.
