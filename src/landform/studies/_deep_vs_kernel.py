@@ -42,7 +42,8 @@ SCALES: Mapping[str, Protocol] = {
         recipe=Recipe(epochs=25, batch_size=16, lr=0.03, momentum=0.9, schedule="cosine"),
         spawns=(0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0),
         onsets=(0.0, 1.0, 4.0, 6.0, 8.0, 12.0, 25.0),
-        onset={"epochs": 24.0, "lr": 0.02, "batch_size": 128, "samples": 600},
+        onset={"epochs": 24.0, "lr": 0.04, "batch_size": 256, "samples": 600},
+        curvature=5,
     ),
     # Seconds: shows what the page looks like, and proves nothing.
     "tiny": Protocol(
@@ -216,7 +217,7 @@ def probes_of(protocol: Protocol) -> list[Probe]:
             get("eigenvalues").using(k=10, tol=0.05).at(protocol.curvature).on("train"),
             get("sharpness").using(tol=0.02).at(2 * protocol.curvature).on("train"),
             get("trace").using(tol=0.1).at(protocol.curvature).on("train"),
-            get("density").using(probes=1, steps=32).at(min(4, protocol.curvature)).on("train"),
+            get("density").using(probes=1, steps=32).at(min(3, protocol.curvature)).on("train"),
         ]
     return found
 
