@@ -140,8 +140,15 @@ def _facing(table: Tensor, keep: list[int], contexts: list[int]) -> Tensor:
     return torch.einsum(f"{''.join(ours + theirs)}->{''.join(out)}", table)
 
 
+def first_side(names: tuple[str, ...], table: Tensor) -> Block:
+    """The axes of a table as a grid, on which the groups act along those of the first model."""
+    return _grid([*names, *([None] * len(names))], table)
+
+
 def _pairs(names: tuple[str, ...], table: Tensor) -> Block:
     """The axes of a table as a grid: those of the first model stay, those of the second are permuted."""
-    half = table.dim() // 2
-    groups = [None] * half + list(names)
+    return _grid([*([None] * len(names)), *names], table)
+
+
+def _grid(groups: list[str | None], table: Tensor) -> Block:
     return Block(tuple(Piece(0, ((group, size, 1),)) for group, size in zip(groups, table.shape, strict=True)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
-from landform.alignment._axes import FREE, Axis, contexts, find, moves, reason
+from landform.alignment._axes import FREE, Axis, contexts, find, leaves, moves, reason
 from landform.alignment._blocks import Block, Group, Piece, Plan, plans
 from landform.alignment._symmetries import Read, Symmetries
 from landform.alignment._trace import Trace, Unknown, plainly
@@ -48,7 +48,7 @@ def symmetries(landscape: Landscape, *, unknown: Unknown = "refuse", check: bool
     kept = {id(b): name for name, b in function.buffers.items() if b.dim() and b.is_floating_point()}
     norms = [module for module in function.net.modules() if isinstance(module, _BatchNorm)]
     statistics = {kept[id(b)]: b for norm in norms for b in norm.buffers() if id(b) in kept}
-    batch = _few(next(iter(landscape._data.batches(_SAMPLES))))
+    batch = few(next(iter(landscape._data.batches(_SAMPLES))))
     trace = Trace(unknown)
     trace.parameters({**views, **statistics})
     trace.inputs(batch)
@@ -91,44 +91,52 @@ def check(
     Returns:
         The largest change of an output over the largest output.
     """
-    point = _apart(landscape.here, seed)
+    point = apart(landscape.here, seed)
     permutations = found.random(seed) if permutations is None else permutations
     buffers = landscape._own_buffers(point, None) or dict(landscape._function.buffers)
     before = landscape.outputs(point, buffers=buffers)
     after = landscape.outputs(found.apply(point, permutations), buffers=found.move(buffers, permutations))
-    return _change(before, after)
+    return change(before, after)
 
 
 def _try(landscape: Landscape, found: Symmetries, batch: Any) -> float:
     """The same on a few samples."""
     function = landscape._function
-    point = _apart(landscape.here, 0)
+    point = apart(landscape.here, 0)
     permutations = found.random(0)
-    buffers = {name: _apart(b, 1).abs() if name in found.buffers else b.clone() for name, b in function.buffers.items()}
+    buffers = {name: apart(b, 1).abs() if name in found.buffers else b.clone() for name, b in function.buffers.items()}
     results = []
     for at, own in ((point, buffers), (found.apply(point, permutations), found.move(buffers, permutations))):
         with torch.no_grad():
             results.append(function(landscape.layout.views(at), own, partial(landscape._on_batch, batch))[0])
-    before, after = (pytree.tree_leaves(result) for result in results)
-    changes = [_change(a, b) for a, b in zip(before, after, strict=True) if isinstance(a, Tensor)]
-    return max(changes, default=0.0)
+    return change(*results)
 
 
-def _change(before: Tensor, after: Tensor) -> float:
-    if not before.numel() or not before.is_floating_point():
-        return 0.0
-    scale = float(before.abs().max())
-    return float((before - after).abs().max()) / scale if scale else float((before - after).abs().max())
+def change(before: Any, after: Any) -> float:
+    """The largest change of an output, over the largest output.
+
+    Args:
+        before: outputs, one tensor or several.
+        after: the same again.
+
+    Returns:
+        The change.
+    """
+    changes = [0.0]
+    for one, other in zip(pytree.tree_leaves(before), pytree.tree_leaves(after), strict=True):
+        if isinstance(one, Tensor) and one.numel() and one.is_floating_point():
+            changes.append(float((one - other).abs().max()) / max(float(one.abs().max()), 1e-30))
+    return max(changes) if all(c == c for c in changes) else float("nan")
 
 
-def _apart(numbers: Tensor, seed: int) -> Tensor:
-    """Numbers no two of which are alike: biases begin as zeros, which any permutation leaves as they are."""
+def apart(numbers: Tensor, seed: int) -> Tensor:
+    """Numbers near those given, no two alike: biases begin as zeros, which any permutation leaves as they are."""
     made = torch.Generator().manual_seed(seed)
     noise = torch.randn(numbers.shape, generator=made, dtype=torch.float32).to(numbers)
     return numbers + 0.1 * noise * (1 if numbers.dim() == 0 else max(float(numbers.std(correction=0)), 0.1))
 
 
-def _few(batch: Any) -> Any:
+def few(batch: Any) -> Any:
     """The first samples of a batch that a loader cut."""
     leaves = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
     sizes = {leaf.shape[0] for leaf in leaves if leaf.dim()}
@@ -162,7 +170,10 @@ def _named(
         for block in _reads(own, axis, names, known.values())
     )
     ordered = sorted(known.values(), key=lambda group: len(group.per))
-    return Symmetries(tuple(ordered), blocks, fixed, landscape.layout, statistics, tuple(trace.held), reads)
+    readers = frozenset(
+        (name, names[id(leaf)]) for name, axis in trace.summed for leaf in leaves(axis) if id(leaf) in names
+    )
+    return Symmetries(tuple(ordered), blocks, fixed, landscape.layout, statistics, tuple(trace.held), reads, readers)
 
 
 def _meet(leaf: Axis, tensor: str, axis: int, known: dict[int, Group], statistics: tuple[str, ...]) -> None:

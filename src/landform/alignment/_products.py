@@ -40,6 +40,7 @@ def _added(call: Call, result: Axes) -> list[Axes]:
 def _linear(call: Call) -> list[Axes]:
     given, weight = call.axes("input"), call.axes("weight")
     call.read(call.args["input"], len(given) - 1)
+    call.read(call.args["weight"], len(weight) - 1)
     unify(given[-1], weight[-1])
     result = [*given[:-1], *weight[:-1]]
     return _added(call, result)
@@ -53,6 +54,7 @@ def _convolution(call: Call) -> list[Axes]:
     for axis in weight[2:]:
         fix(axis, _KERNEL)
     call.read(call.args["input"], 1)
+    call.read(call.args["weight"], 0 if turned else 1)
     into, out = (weight[0], weight[1]) if turned else (weight[1], weight[0])
     if groups == 1:
         unify(given[1], into)

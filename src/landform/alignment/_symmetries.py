@@ -45,6 +45,8 @@ class Symmetries:
         buffers: the buffers they act on.
         held: operations that were not understood, whose units stay.
         reads: where activations of units are read in a forward pass.
+        readers: parameters through which a product reads units of a group: pairs of a parameter and a group. Other
+            parameters of the group make what the units are.
         error: largest change of the outputs of a few samples under a random permutation, over their largest value, as
             measured when the symmetries were found; nan if it was not.
     """
@@ -56,6 +58,7 @@ class Symmetries:
     buffers: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     reads: tuple[Read, ...] = ()
+    readers: frozenset[tuple[str, str]] = frozenset()
     error: float = math.nan
 
     @property

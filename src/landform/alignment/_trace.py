@@ -36,25 +36,30 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         axes: of each tensor seen, by its id.
         reads: what products sum over: the number of the product, which factor, along which axis, the axes of the
             tensor then, and a number that is the same where the other factor is the same tensor.
+        summed: axes of a parameter, or of what is made of it alone, that a product sums over: the parameter's name, and
+            the axis.
         held: operations that were not understood, and held.
     """
 
     unknown: Unknown = "refuse"
     axes: dict[int, Axes] = field(default_factory=dict)
     reads: list[tuple[int, int, int, Axes, int]] = field(default_factory=list)
+    summed: list[tuple[str, Axis]] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     _products: int = 0
     _sites: dict[tuple[int, ...], int] = field(default_factory=dict)
     _alive: list[Tensor] = field(default_factory=list)
     _live: set[int] = field(default_factory=set)
     _fed: set[int] = field(default_factory=set)
+    _made_of: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def parameters(self, tensors: Mapping[str, Tensor]) -> None:
         """Begin with tensors whose axes may all move."""
-        for tensor in tensors.values():
+        for name, tensor in tensors.items():
+            self._made_of[id(tensor)] = name
             first = free(tensor.shape[0]) if tensor.dim() else None
             rest = [free(size, [first] if first is not None else ()) for size in tensor.shape[1:]]
             self._know(tensor, [] if first is None else [first, *rest], live=True)
@@ -105,6 +110,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         target = args[0] if written else given[0] if name in VIEWS else None
         call = Call(name, named, outs, self._used(target), lambda tensor, axis: self._read(given, tensor, axis))
         found = self._apply(func, space, call)
+        made_of = {self._made_of.get(id(tensor)) for tensor in given if _storage(tensor) in self._live}
         fed = any(_storage(tensor) in self._fed for tensor in given)
         for out, axes in zip(outs, found, strict=True):
             settle(axes)
@@ -118,6 +124,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
                             fix(axis, by_value.why)
             else:
                 self._know(out, axes, live=live)
+            if len(made_of) == 1 and not fed and (origin := next(iter(made_of))) is not None:
+                self._made_of[id(out)] = origin
             if live:
                 self._live.add(_storage(out))
             if fed:
@@ -155,6 +163,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return of
 
     def _read(self, given: Sequence[Tensor], tensor: Tensor, axis: int) -> None:
+        if id(tensor) in self._made_of:
+            self.summed.append((self._made_of[id(tensor)], self.of(tensor)[axis]))
         if _storage(tensor) in self._fed:
             place = next(i for i, one in enumerate(given) if one is tensor)
             # The same weight read again and again, as through time, makes one reading.

@@ -1,0 +1,176 @@
+"""The symmetry of scale of ReLU units: what makes a unit times s, what reads it by s, and the function is the same.
+
+Points that are the same function lie far apart by it. The point of least norm among them has for each unit as much
+weight on the side that makes it as on the side that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landform.alignment._blocks import Group
+from landform.alignment._contract import end
+from landform.alignment._find import apart, change, few
+from landform.alignment._find import symmetries as find_symmetries
+from landform.alignment._symmetries import Symmetries
+from landform.landscape import Landscape
+
+_SAMPLES = 3
+_SWEEPS = 200
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """A point whose units have as much weight on the side that makes them as on the side that reads them.
+
+    Attributes:
+        point: the same function, with the least norm that scales of units can give, ``[P]``.
+        scales: for each group whose units have a scale to choose what each was multiplied by, ``[*copies, size]``.
+        fixed: groups whose units do not (their activation or a normalisation behind them sees the scale).
+        before: norm of the point given.
+        after: norm of ``point``.
+        converged: whether the last sweep changed no scale by more than rounding.
+    """
+
+    point: Tensor
+    scales: dict[str, Tensor]
+    fixed: tuple[str, ...]
+    before: float
+    after: float
+    converged: bool
+
+
+# For each group the parameters that make its units, and those that read them.
+Sides = tuple[frozenset[str], frozenset[str]]
+
+
+def balance(landscape: Landscape, point: Tensor | nn.Module, *, symmetries: Symmetries | None = None) -> Balanced:
+    """Choose the scale of every unit that has one to choose: of ReLU and other units that are homogeneous.
+
+    Which units these are is tried out on a few samples. Behind BatchNorm or LayerNorm it is their scale and shift that
+    make a unit.
+
+    Args:
+        landscape: whose model it is.
+        point: ``[P]``, or a model.
+        symmetries: of the model, where they are known already.
+
+    Returns:
+        The point of least norm.
+
+    Raises:
+        BadInput: when it is no point of this landscape, or holds NaN.
+    """
+    given, _ = end(landscape, point, "point")
+    found = find_symmetries(landscape) if symmetries is None else symmetries
+    sides = scalable(landscape, found)
+    tensors = {name: view.double() for name, view in found.layout.views(given).items()}
+    scales = {name: torch.ones(found.group(name).shape, dtype=torch.float64, device=given.device) for name in sides}
+    largest = 0.0
+    for _ in range(_SWEEPS):
+        largest = 0.0
+        for name, (makers, readers) in sides.items():
+            group = found.group(name)
+            inside, outside = (_weight(tensors, found, group, names) for names in (makers, readers))
+            alive = (inside > 0) & (outside > 0)
+            scale = torch.where(alive, (outside / inside.clamp(min=1e-300)) ** 0.25, 1.0)
+            tensors = rescaled(tensors, found, group, sides[name], scale)
+            scales[name] = scales[name] * scale
+            largest = max(largest, float(scale.log().abs().max()))
+        if largest < 1e-7:
+            break
+    result = found.layout.join(tensors).to(given)
+    fixed = tuple(name for name in found.names if name not in sides)
+    norms = float(given.double().norm()), float(result.double().norm())
+    return Balanced(result, scales, fixed, *norms, largest < 1e-7)
+
+
+def scalable(landscape: Landscape, found: Symmetries) -> dict[str, Sides]:
+    """Find the groups whose units may be scaled, by trying.
+
+    Args:
+        landscape: the landscape.
+        found: its symmetries.
+
+    Returns:
+        By group, the names of the parameters that make its units and of those that read them.
+    """
+    batch = few(next(iter(landscape._data.batches(_SAMPLES))))
+    point = apart(landscape.here, 0)
+    views = found.layout.views(point)
+    kinds = {slot.name: slot.kind for slot in found.layout.slots}
+
+    def outputs(tensors: Mapping[str, Tensor]) -> Any:
+        with torch.no_grad():
+            return landscape._function(dict(tensors), {}, partial(landscape._on_batch, batch))[0]
+
+    plain = outputs(views)
+    sides: dict[str, Sides] = {}
+    for group in found.groups:
+        names = {tensor for tensor, _ in group.acts if tensor in views}
+        readers = frozenset(name for name in names if (name, group.name) in found.readers)
+        makers = frozenset(names - readers)
+        behind = frozenset(name for name in makers if kinds[name] == "norm")
+        made = torch.Generator().manual_seed(1)
+        scale = (0.5 + 1.5 * torch.rand(group.shape, generator=made)).to(point)
+        for chosen in (makers, behind):
+            if chosen and readers and not _twice(found, group):
+                other = outputs(rescaled(views, found, group, (chosen, readers), scale))
+                if change(plain, other) < (1e-8 if landscape.dtype == torch.float64 else 1e-4):
+                    sides[group.name] = (chosen, readers)
+                    break
+    return sides
+
+
+def rescaled(
+    tensors: Mapping[str, Tensor], found: Symmetries, group: Group, sides: Sides, scale: Tensor
+) -> dict[str, Tensor]:
+    """Multiply what makes units by their scale, and divide what reads them by it.
+
+    Args:
+        tensors: parameters by name.
+        found: the symmetries.
+        group: whose units.
+        sides: the parameters that make them, and those that read them.
+        scale: ``[*copies, size]``, positive.
+
+    Returns:
+        New parameters by name.
+    """
+    result = dict(tensors)
+    for names, factor in zip(sides, (scale, 1 / scale), strict=True):
+        for name in names:
+            tensor = result[name].clone()
+            for block in found.blocks[name]:
+                for dim, acting in enumerate(block.groups):
+                    if acting == group.name:
+                        grid = block.take(tensor) * block.spread(factor.to(tensor), dim, group)
+                        tensor = block.put(tensor, grid)
+            result[name] = tensor
+    return result
+
+
+def _weight(tensors: Mapping[str, Tensor], found: Symmetries, group: Group, names: frozenset[str]) -> Tensor:
+    """Squared norm of what belongs to each unit, ``[*copies, size]``."""
+    total: Tensor | None = None
+    for name in names:
+        for block in found.blocks[name]:
+            for dim, acting in enumerate(block.groups):
+                if acting == group.name:
+                    at = [*(block.give(dim, one) for one in group.per), dim]
+                    squares = block.take(tensors[name]).square()
+                    rows = squares.movedim(at, list(range(len(at)))).reshape(*group.shape, -1).sum(-1)
+                    total = rows if total is None else total + rows
+    assert total is not None
+    return total
+
+
+def _twice(found: Symmetries, group: Group) -> bool:
+    """Whether a group meets itself in a tensor: there it makes and reads at once."""
+    return any(block.groups.count(group.name) > 1 for blocks in found.blocks.values() for block in blocks)
