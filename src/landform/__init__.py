@@ -20,7 +20,7 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import alignment, curvature, functions, kernel, paths
+    from landform import alignment, curvature, functions, kernel, paths, surface
 
 __version__ = "0.1.0"
 
@@ -51,13 +51,14 @@ __all__ = [
     "probes",
     "report",
     "spawn",
+    "surface",
     "survey",
     "train",
     "train_many",
 ]
 
 # Rooms that are loaded when first used: importing landform stays quick.
-_LATER = ("alignment", "curvature", "functions", "kernel", "paths")
+_LATER = ("alignment", "curvature", "functions", "kernel", "paths", "surface")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,26 @@
+"""Losses on lines, planes and volumes through the space of points.
+
+`plane` reads a landscape on a grid; `random`, `through`, `radial`, `hessian` and `principal` make the directions that
+it is spanned by.
+"""
+
+from landform.surface._directions import Directions, along, join, radial, through
+from landform.surface._grid import line, plane, volume
+from landform.surface._projection import Projection
+from landform.surface._random import filter_deviation, random
+from landform.surface._surface import Surface
+
+__all__ = [
+    "Directions",
+    "Projection",
+    "Surface",
+    "along",
+    "filter_deviation",
+    "join",
+    "line",
+    "plane",
+    "radial",
+    "random",
+    "through",
+    "volume",
+]
