@@ -125,6 +125,13 @@ bench: setup  ## every benchmark, one after the other: each prints a ratio (keep
 	@for bench in benchmarks/[a-z]*.py benchmarks/[a-z]*/__main__.py; do \
 		printf '\n== %s\n' $${bench%/__main__.py}; $(BIN)/python $${bench%/__main__.py} || exit 1; done
 
+# SCALE=medium takes hours, and wants the data that LANDFORM_DATA names.
+SCALE ?= small
+.PHONY: study
+study: setup  ## the studies at SCALE=small (or medium, paper), kept in docs/gallery
+	$(BIN)/landform reproduce deep-vs-kernel --scale $(SCALE) --controls --out runs/deep-vs-kernel-$(SCALE)
+	$(BIN)/landform report runs/deep-vs-kernel-$(SCALE) --gallery docs/gallery
+
 .PHONY: peers
 peers: setup  ## environments of other libraries, in .venv-peers, for the benchmarks that run beside them
 	benchmarks/peers.sh $(BIN)/python .venv-peers $(TORCH)
@@ -136,5 +143,5 @@ pin: setup  ## write the versions now in .venv into constraints.txt
 
 .PHONY: clean
 clean:  ## remove what the checks leave behind (.venv and runs/ stay)
-	rm -rf docs/_build docs/_api docs/gallery dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf docs/_build docs/_api docs/_gallery dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

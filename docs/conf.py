@@ -33,7 +33,7 @@ html_title = "landform"
 # The gallery: every examples/plot_*.py is run, and shown with what it printed and drew.
 if any((HERE.parent / "examples").glob("plot_*.py")):
     extensions.append("sphinx_gallery.gen_gallery")
-    sphinx_gallery_conf = {"examples_dirs": "../examples", "gallery_dirs": "gallery", "abort_on_example_error": True}
+    sphinx_gallery_conf = {"examples_dirs": "../examples", "gallery_dirs": "_gallery", "abort_on_example_error": True}
 
 
 def write_api_pages(folder: Path) -> None:

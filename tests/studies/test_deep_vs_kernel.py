@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import landform as lf
 from landform import paths
 from landform.engine import Processes
 from landform.errors import BadInput
+from landform.report import write_gallery
 from landform.studies import SCALES, Protocol, deep_vs_kernel, read, read_claims
 from landform.studies._deep_vs_kernel import atlases
 
@@ -108,6 +110,18 @@ def test_the_page_tells_the_story_first(study: Path) -> None:
         assert f'id="{name}"' in page
         assert (study / "figures" / f"{name}.png").stat().st_size > 5000
     assert 'src="http' not in page
+
+
+def test_what_is_kept_in_a_gallery(study: Path, tmp_path: Path) -> None:
+    place = write_gallery(study, tmp_path / "gallery", commit="abc")
+    assert place == tmp_path / "gallery" / "deep-vs-kernel" / "own"
+    assert (place / "claims.json").read_text() == (study / "claims.json").read_text()
+    text = (place / "index.md").read_text()
+    assert "commit `abc`" in text
+    for name in re.findall(r"\((figures/[^)]+)\)", text):
+        assert (place / name).is_file()
+    assert text.count("| the final linearly connected basin") == 1
+    assert not list(place.glob("**/*.safetensors"))
 
 
 _CHILD = """

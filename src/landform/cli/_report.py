@@ -21,6 +21,7 @@ def report(
     times: Literal["auto", "linear", "log"] = "auto",
     drawings: Literal["png", "svg"] | None = None,
     format: Literal["html", "pdf", "png"] = "html",
+    gallery: Path | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Write the page about a run, or about a study: one file, which opens without a network.
@@ -37,9 +38,10 @@ def report(
         times: how time is drawn; auto is log where most records are early ones.
         drawings: also write every figure as a file of this kind, into a folder beside the page.
         format: also print the page as a PDF, or as a picture (needs Chromium or Chrome).
+        gallery: for a study, also write its claims, its figures and a page of Markdown below this folder.
         json: print where the page is, and the headline numbers, as JSON.
     """
-    from landform.report import check_browser, is_study, print_page
+    from landform.report import check_browser, is_study, print_page, write_gallery
 
     if format != "html":
         check_browser()
@@ -57,6 +59,10 @@ def report(
             say(f"The report is {page}.")
     if why is not None:
         raise why
+    if gallery is not None:
+        if not is_study(run):
+            raise BadInput(f"{run} is no study: a gallery is made of studies, as 'landform reproduce' runs them.")
+        say(f"Kept in {write_gallery(run, gallery)}.")
     if page is not None and format != "html":
         say(f"Printed as {print_page(page, format)}.")
 

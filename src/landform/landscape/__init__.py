@@ -2,7 +2,7 @@
 
 from landform.landscape._checks import check_finite, check_labels, check_loss, find_device, first_line
 from landform.landscape._landscape import Landscape, Reading
-from landform.landscape._losses import Loss, cross_entropy, loss_function, mse
+from landform.landscape._losses import Loss, cross_entropy, loss_function, mse, wrong
 
 __all__ = [
     "Landscape",
@@ -16,4 +16,5 @@ __all__ = [
     "first_line",
     "loss_function",
     "mse",
+    "wrong",
 ]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from landform.landscape import Landscape
+from landform.landscape import Landscape, wrong
 from landform.paths._contract import MEMORY
 from landform.paths._mixed import Mixed
 from landform.paths._values import Values
@@ -167,28 +167,14 @@ def _together(landscape: Landscape, block: Tensor, own: Buffers, mixed: Mapping[
                 next(len(leaf) for leaf in pytree.tree_leaves(targets) if isinstance(leaf, Tensor) and leaf.dim())
             )
             if landscape.has_labels:
-                errors.append(_errors(_apart(outputs, len(block)), targets))
+                missed, counted = wrong(outputs, targets)
+                rows = missed.expand(len(block), *targets.shape).flatten(1)
+                errors.append(rows.sum(1).to("cpu", torch.float64) / counted.cpu())
     weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
     loss = weights @ torch.stack(losses)
     if landscape.weight_decay:
         loss = loss + 0.5 * landscape.weight_decay * block.cpu().double().square().sum(1)
     return Values(loss, weights @ torch.stack(errors) if errors else None)
-
-
-def _errors(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of wrong labels for each of n points, a tie going to the lower class; -100 does not count.
-
-    Arg-max takes many times as long where classes do not lie side by side: it is asked where there are ties or nan.
-    """
-    counted = labels != -100
-    top = logits.amax(-1, keepdim=True)
-    if int((logits == top).sum()) == top.numel():
-        own = logits.gather(-1, labels.clamp_min(0).expand(len(logits), *labels.shape)[..., None])
-        missed = (own < top)[..., 0]
-    else:
-        missed = logits.argmax(-1) != labels
-    missed = missed & counted
-    return missed.flatten(1).sum(1).to("cpu", torch.float64) / counted.sum().cpu()
 
 
 def _apart(value: Any, n: int) -> Tensor:

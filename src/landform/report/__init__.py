@@ -7,6 +7,7 @@ from landform.report._draw import draw
 from landform.report._facts import Fact, as_json, facts
 from landform.report._figure import Axis, Figure, Series
 from landform.report._figures import figures
+from landform.report._gallery import write_gallery
 from landform.report._gather import gather
 from landform.report._heat import HeatAxis, HeatMap
 from landform.report._kernel_figures import distance_map, kernel_map
@@ -51,4 +52,5 @@ __all__ = [
     "print_page",
     "profile",
     "report",
+    "write_gallery",
 ]
