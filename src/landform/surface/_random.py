@@ -1,15 +1,8 @@
-"""Random directions, of a scale that a surface can be read in (Li et al. 2018, section 4).
-
-A Gaussian direction moves a filter of small weights relatively further than one of large weights, and in networks with
-rectified or normalised units the scale of a filter means nothing. Filter normalisation gives every filter of the
-direction the norm of the same filter of the centre. The authors' code draws two such directions and prints the cosine
-between them; here each filter of the second is made orthogonal to the same filter of the first before both get their
-norm, so that the directions are orthogonal and every filter has exactly its norm.
-"""
+"""Random directions, scaled so that they mean something, and at right angles to each other."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import torch
@@ -17,171 +10,179 @@ from torch import Tensor
 
 from landform.errors import BadInput
 from landform.landscape import Landscape
-from landform.layout import Layout, Part, Slot
-from landform.surface._contract import at_least, layout_of, one_point
-from landform.surface._directions import Directions
+from landform.layout import Slot
+from landform.surface._contract import at_least, one_point
+from landform.surface._directions import Directions, Treatment, check
 
 Scale: TypeAlias = Literal["filter", "layer", "model", "unit", "gaussian"]
+Orthogonal: TypeAlias = Literal["within", "before", "after", "no"]
 
-_UNITS = {
-    "filter": "the norms of the centre's filters",
-    "layer": "the norms of the centre's layers",
-    "model": "the norm of the centre",
-    "unit": "L2 distance",
-    "gaussian": "a Gaussian draw of variance 1 for each parameter",
+SCALES = {
+    "filter": ("filter-normalised", "norm of each filter"),
+    "layer": ("normalised layer by layer", "norm of each layer"),
+    "model": ("of the norm of the weights", "norm of the weights"),
+    "unit": ("of norm one", "L2 distance"),
+    "gaussian": ("not normalised", "standard deviation of every weight"),
 }
-_SCALED = {
-    "filter": ", filter-normalised",
-    "layer": ", layer-normalised",
-    "model": ", of the centre's norm",
-    "unit": ", of norm 1",
-    "gaussian": ", as drawn",
+_ORTHOGONAL = {
+    "within": "orthogonal within what is scaled",
+    "before": "orthogonalised before scaling",
+    "after": "orthogonalised after scaling",
+    "no": "not orthogonalised",
 }
 
 
 def random(
-    landscape: Landscape | Layout,
+    landscape: Landscape,
     point: Tensor | None = None,
     count: int = 2,
     *,
     scale: Scale = "filter",
-    vectors: Literal["zero", "whole", "keep"] = "zero",
-    part: Part | None = None,
-    orthogonal: bool = True,
+    biases: Treatment = "zero",
+    norms: Treatment = "zero",
+    orthogonal: Orthogonal = "within",
+    only: str | tuple[str, ...] = (),
     seed: int = 0,
 ) -> Directions:
-    """Draw Gaussian directions and give them a scale.
+    """Gaussian directions, filter-normalised unless told otherwise (Li et al. 2018, section 4).
+
+    A network with rectifiers computes the same when one layer is scaled up and the next one down, so that a step of one
+    length means much in one network and nothing in another; scaling each filter of a direction to the norm of the same
+    filter of the point takes that away.
+
+    Two random directions are nearly orthogonal, and scaling bends them further. ``"within"`` makes them orthogonal
+    inside each filter, so that they are exactly orthogonal and exactly filter-normalised; what is too small for that, a
+    filter of one number, is left, and the angle that remains is reported. ``"before"`` orthogonalises and scales then:
+    norms are exact, the angle is not. ``"after"`` does so the other way round: the angle is exact, the filters of the
+    later directions are not.
 
     Args:
-        landscape: what they are directions of, or its layout.
-        point: the point whose norms they take, ``[P]``; by default where the landscape's model is.
+        landscape: whose points they move.
+        point: whose norms they get, ``[P]``, and where the grid is centred; the model's own by default.
         count: how many.
-        scale: every ``"filter"``, or every ``"layer"`` (parameter tensor), gets the norm of the same one of the point;
-            ``"model"``: the whole direction gets the norm of the whole point; ``"unit"``: the norm 1; ``"gaussian"``:
-            left as drawn.
-        vectors: what becomes of biases and of the parameters of normalisation layers (all with fewer than two axes):
-            ``"zero"`` leaves them where they are, as the authors' code does; ``"whole"`` scales each vector as one
-            filter, or layer; ``"keep"`` draws them and leaves them as drawn.
-        part: move these parameters alone, such as ``layout.part("layers.0")``.
-        orthogonal: make the directions orthogonal, filter by filter (or by what is scaled). A filter with fewer numbers
-            than there are directions has no room for that and is left as drawn; the angle says what is left.
-        seed: of the draw; the same on any device and in any floating-point type, up to rounding.
+        scale: ``"filter"``; ``"layer"``, the norm of each parameter; ``"model"``, the norm of the point; ``"unit"``,
+            norm one; ``"gaussian"``, none.
+        biases: ``"zero"``, they do not move (as in the authors' code); ``"whole"``, each bias vector counts as one
+            filter; ``"keep"``, the Gaussian as drawn. Parameters of one axis that are neither count as biases. For the
+            scales beyond ``"layer"`` whatever moves is scaled together.
+        norms: the same for scales and shifts of normalisation layers.
+        orthogonal: when they are made so.
+        only: names of layers, with the wildcards of `Layout.part`; the other layers stay where they are.
+        seed: decides what is drawn, the same on every device.
 
     Returns:
         The directions.
 
     Raises:
-        BadInput: when a setting is unknown, or nothing is left to move.
+        BadInput: when a choice is unknown, or nothing is left to move.
     """
-    layout = layout_of(landscape)
+    layout = landscape.layout
+    here = one_point(landscape, landscape.here if point is None else point, "The centre")
     at_least("count", count, 1)
-    if scale not in _UNITS:
-        raise BadInput(f"The scale of random directions is {scale!r}: give {', '.join(map(repr, _UNITS))}.")
-    if vectors not in ("zero", "whole", "keep"):
-        raise BadInput(f"vectors is {vectors!r}: give 'zero', 'whole' or 'keep'.")
-    if vectors == "whole" and scale not in ("filter", "layer"):
-        raise BadInput(f"vectors='whole' scales each vector by itself, and the scale {scale!r} does not: give 'keep'.")
-    if point is None:
-        if not isinstance(landscape, Landscape):
-            raise BadInput("A layout alone has no point to take norms from: give one, [P].")
-        point = landscape.here
-    point = one_point(landscape, point, "The point")
-    drawn = torch.randn(count, layout.size, generator=torch.Generator().manual_seed(seed)).to(torch.float64)
-    like = point.cpu().to(torch.float64)
-    chosen = set(layout.names) if part is None else {slot.name for slot in part.slots}
-    by_layer, tight = scale == "layer", False
-    for slot in layout.slots:
-        block = drawn[:, slot.start : slot.stop]
-        if slot.name not in chosen or (len(slot.shape) < 2 and vectors == "zero"):
-            block.zero_()
-        elif scale in ("filter", "layer"):
-            rows = _filters(block, slot, whole=by_layer)
-            tight |= rows.shape[2] < count
-            if orthogonal and rows.shape[2] >= count:
-                rows = _apart(rows)
-            if len(slot.shape) >= 2 or vectors == "whole":
-                own = _filters(like[None, slot.start : slot.stop], slot, whole=by_layer)
-                rows = _scaled(rows, torch.linalg.vector_norm(own, dim=-1))
-            block.copy_(_back(rows, slot, whole=by_layer))
+    _known("The scale of random directions", scale, SCALES)
+    _known("orthogonal", orthogonal, _ORTHOGONAL)
+    for name, treatment in (("biases", biases), ("norms", norms)):
+        _known(name, treatment, ("zero", "whole", "keep"))
+    names = (only,) if isinstance(only, str) else tuple(only)
+    moved = {slot.name for slot in layout.part(*names).slots}
+    still = [s for s in layout.slots if s.name not in moved or _treatment(s, biases, norms) == "zero"]
+    like = here.cpu().double()
+    rows = torch.randn(count, layout.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for slot in still:
+        rows[:, slot.start : slot.stop] = 0
+    if orthogonal == "before":
+        rows = _apart(rows)
+    for slot in layout.slots if scale in ("filter", "layer") else ():
+        if slot not in still and _treatment(slot, biases, norms) == "whole":
+            block, whole = rows[:, slot.start : slot.stop], scale == "layer"
+            filters = _filters(block, slot, whole)
+            filters = _apart(filters) if orthogonal == "within" else filters
+            wanted = torch.linalg.vector_norm(_filters(like[None, slot.start : slot.stop], slot, whole), dim=-1)
+            block.copy_(_back(_scaled(filters, wanted), slot, whole))
     if scale in ("model", "unit", "gaussian"):
-        flat = _apart(drawn[:, None]) if orthogonal else drawn[:, None]
-        norm = {"model": float(torch.linalg.vector_norm(like)), "unit": 1.0}.get(scale)
-        drawn = (flat if norm is None else _scaled(flat, torch.full((1, 1), norm, dtype=torch.float64)))[:, 0]
-    if not bool(drawn.any(1).all()):
+        rows = _apart(rows) if orthogonal == "within" else rows
+        if scale != "gaussian":
+            length = torch.linalg.vector_norm(like) if scale == "model" else torch.ones((), dtype=torch.float64)
+            rows = _scaled(rows, length)
+    if orthogonal == "after":
+        rows = _apart(rows)
+    if not bool(rows.any(1).all()):
         raise BadInput(
-            "Nothing is left for the directions to move: the parameters chosen have one axis only, or are zero at the "
-            "point; give vectors='keep', or the scale 'unit'."
+            "Nothing is left for the directions to move: what they may move has one axis only, or is zero at the "
+            "centre; give biases='keep' and norms='keep', or another centre."
         )
-    how = f"random Gaussian{_SCALED[scale]}{_straight(scale, orthogonal and count > 1, tight)}"
-    where = "" if part is None else f", in {', '.join(slot.name for slot in part.slots)} alone"
-    seeded = f"{how}{where}, seed {seed}"
-    return Directions(drawn.to(point), seeded, _UNITS[scale], vectors, vectors, origin=point, seed=seed)
+    said, unit = SCALES[scale]
+    where = f" in {', '.join(names)}" if names else ""
+    side = f", {_ORTHOGONAL[orthogonal]}" if count > 1 else ""
+    how = f"random Gaussian{where}, {said}{side}, seed {seed}"
+    return check(Directions(rows.to(here), how, unit, biases, norms, origin=here, seed=seed))
 
 
-def filter_deviation(layout: Layout, vectors: Tensor, point: Tensor) -> float:
-    """How far the filters of directions are from having the norms of a point's filters.
+def filter_deviation(landscape: Landscape, directions: Directions, point: Tensor) -> float:
+    """How far the filters of some directions are from the norms of a point's filters.
 
     Args:
-        layout: of the model.
-        vectors: ``[k, P]``.
+        landscape: whose points they are.
+        directions: what to look at.
         point: ``[P]``.
 
     Returns:
-        The largest relative difference, over the filters of weights with two axes or more; zero for a filter-normalised
-        direction, and infinite where the point's filter is zero and the direction's is not.
+        The largest relative difference, over the filters that move.
     """
-    own, wanted = layout.filter_norms(vectors), layout.filter_norms(point)
+    layout = landscape.layout
+    wanted = layout.filter_norms(point.detach().cpu().double())
     worst = 0.0
-    for slot in layout.slots:
-        if len(slot.shape) >= 2:
-            apart = (own[slot.name] - wanted[slot.name]).abs() / wanted[slot.name]
-            worst = max(worst, float(apart.nan_to_num(0.0, posinf=math.inf).max()))
+    for name, norms in layout.filter_norms(directions.vectors.detach().cpu().double()).items():
+        moving = (norms > 0) & (wanted[name] > 0)
+        if bool(moving.any()):
+            worst = max(worst, float((norms / wanted[name] - 1).abs()[moving].max()))
     return worst
 
 
-def _straight(scale: Scale, orthogonal: bool, tight: bool) -> str:
-    if not orthogonal:
-        return ""
-    level = {"filter": " filter by filter", "layer": " layer by layer"}.get(scale, "")
-    return f", made orthogonal{level}{' where there is room' if tight else ''}"
+def _treatment(slot: Slot, biases: Treatment, norms: Treatment) -> Treatment:
+    if slot.kind == "norm":
+        return norms
+    return biases if slot.kind == "bias" or len(slot.shape) < 2 else "whole"
 
 
-def _filters(block: Tensor, slot: Slot, *, whole: bool) -> Tensor:
-    """A parameter ``[k, size]`` as filters ``[k, filters, rest]``; vectors, and whole layers, are one filter."""
+def _filters(block: Tensor, slot: Slot, whole: bool) -> Tensor:
+    """A parameter ``[k, size]`` as ``[k, filters, rest]``; vectors, and whole layers, are one filter."""
     if whole or len(slot.shape) < 2:
         return block.reshape(len(block), 1, -1)
-    found: Tensor = block.reshape(len(block), *slot.shape).movedim(slot.filter_axis + 1, 1).flatten(2)
-    return found
+    return block.reshape(len(block), *slot.shape).movedim(1 + slot.filter_axis, 1).flatten(2)
 
 
-def _back(rows: Tensor, slot: Slot, *, whole: bool) -> Tensor:
+def _back(filters: Tensor, slot: Slot, whole: bool) -> Tensor:
     """The inverse of `_filters`."""
-    k = len(rows)
     if whole or len(slot.shape) < 2:
-        return rows.reshape(k, -1)
-    shape = list(slot.shape)
-    filters = shape.pop(slot.filter_axis)
-    found: Tensor = rows.reshape(k, filters, *shape).movedim(1, slot.filter_axis + 1).reshape(k, -1)
-    return found
+        return filters.reshape(len(filters), -1)
+    rest = [size for axis, size in enumerate(slot.shape) if axis != slot.filter_axis]
+    return filters.reshape(*filters.shape[:2], *rest).movedim(1, 1 + slot.filter_axis).reshape(len(filters), -1)
 
 
 def _apart(rows: Tensor) -> Tensor:
-    """Make ``[k, filters, rest]`` orthogonal along k, filter by filter, each of the norm it had."""
+    """Make ``[k, ..., d]`` orthogonal along k over the last axis, each of the norm it had, as far as there is room."""
     found: list[Tensor] = []
-    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    tiny = torch.finfo(rows.dtype).tiny
     for row in rows:
+        size = torch.linalg.vector_norm(row, dim=-1)
+        if len(found) >= row.shape[-1]:  # as many directions as numbers: nothing would be left
+            found.append(row)
+            continue
         left = row
-        for _ in range(2):  # once leaves what rounding put in
-            for before in found:
-                left = left - (left * before).sum(-1, keepdim=True) * before
-        found.append(left / torch.linalg.vector_norm(left, dim=-1, keepdim=True).clamp_min(tiny))
-    whole: Tensor = torch.stack(found) * norms
-    return whole
+        for _ in range(2):  # once more, for what rounding left
+            for other in found:
+                own = other.square().sum(-1, keepdim=True)
+                left = left - (left * other).sum(-1, keepdim=True) / torch.where(own > 0, own, 1.0) * other
+        found.append(_scaled(left, size))
+    return torch.stack(found)
 
 
 def _scaled(rows: Tensor, norms: Tensor) -> Tensor:
-    """Give ``[k, filters, rest]`` the norms ``[1, filters]``; a filter of zeros stays one."""
-    own = torch.linalg.vector_norm(rows, dim=-1)
-    whole: Tensor = rows * torch.where(own > 0, norms / own, 0.0).unsqueeze(-1)
-    return whole
+    """Give ``[..., d]`` these norms; what is zero stays zero."""
+    own: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return rows * torch.where(own > 0, norms / torch.where(own > 0, own, 1.0), 0.0).unsqueeze(-1)
+
+
+def _known(name: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise BadInput(f"{name} is {value!r}: give {', '.join(map(repr, choices))}.")
