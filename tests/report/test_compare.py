@@ -36,7 +36,7 @@ def test_what_differs_and_every_curve_of_both(runs: tuple[Path, Path]) -> None:
     assert not any("batch size" in label for label, _ in found.differing)
     loss = next(figure for figure in found.figures if figure.name == "loss")
     assert [series.name for series in loss.series] == ["slow: train", "slow: test", "quick: train", "quick: test"]
-    assert len({series.colour for series in loss.series}) == 4
+    assert [(series.colour, series.dash) for series in loss.series] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     for place, run in enumerate(runs):
         np.testing.assert_allclose(loss.series[2 * place].y, lf.Atlas(run)["loss"].values[0])
     assert any("trace" in note and "quick alone" in note for note in found.notes)

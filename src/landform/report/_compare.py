@@ -133,7 +133,7 @@ def _differing(every: Sequence[Material]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _merged(same: Sequence[Drawn], names: Sequence[str]) -> Figure | None:
-    """One figure of several runs; the first run's lines are solid in their colours, each further one's follow."""
+    """One figure of several runs: what is the same has one colour, the lines of a run have one dash."""
     if not all(isinstance(each, Figure) for each in same) or isinstance(same[0], Panels):
         return None
     first = same[0]
@@ -141,8 +141,7 @@ def _merged(same: Sequence[Drawn], names: Sequence[str]) -> Figure | None:
     lines: list[Series] = []
     for place, (figure, name) in enumerate(zip(same, names, strict=True)):
         assert isinstance(figure, Figure)
-        shift = 2 * place
-        lines += [replace(one, name=f"{name}: {one.name}", colour=one.colour + shift) for one in figure.series]
+        lines += [replace(one, name=f"{name}: {one.name}", dash=place) for one in figure.series]
     # A log axis needs a place for zero that suits all of them.
     zeros = [figure.x.zero_at for figure in same if isinstance(figure, Figure) and figure.x.zero_at is not None]
     x = replace(first.x, zero_at=min(zeros)) if zeros and first.x.scale == "log" else first.x

@@ -72,6 +72,7 @@ class Series:
         colour: which colour of the palette, from 0; the same thing has the same colour in every figure.
         low: lower edge of a band around ``y``, ``[n]``.
         high: its upper edge, ``[n]``.
+        dash: which dash and mark, from 0; by its place among the figure's lines where None.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Series:
     colour: int = 0
     low: Numbers | None = None
     high: Numbers | None = None
+    dash: int | None = None
 
 
 @dataclass(frozen=True)

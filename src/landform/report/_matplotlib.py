@@ -91,10 +91,11 @@ def draw_series(axes: Axes, figure: Figure) -> None:
 
 def _plot(axes: Axes, figure: Figure, series: Series, place: int) -> None:
     colour = nth(LIGHT, series.colour)
+    dash = place if series.dash is None else series.dash
     x, y = figure.x.place(series.x), figure.y.place(series.y)
-    style: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": nth(DASHES, place), "label": series.name}
+    style: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": nth(DASHES, dash), "label": series.name}
     if series.style == "marked":
-        style |= {"marker": _MARKS[nth(MARKS, place)], "markersize": 3.6, "markerfacecolor": INK["ground"]}
+        style |= {"marker": _MARKS[nth(MARKS, dash)], "markersize": 3.6, "markerfacecolor": INK["ground"]}
     elif series.style == "faint":
         style |= {"linewidth": 0.7, "alpha": 0.4}
     axes.plot(x, y, **style)

@@ -59,6 +59,7 @@ def traces_of(figure: Figure, series: Series, place: int) -> list[dict[str, Any]
         The band, if any, and the line.
     """
     colour = nth(LIGHT, series.colour)
+    dash = place if series.dash is None else series.dash
     x = figure.x.place(series.x)
     trace: dict[str, Any] = {
         "type": "scatter",
@@ -69,13 +70,13 @@ def traces_of(figure: Figure, series: Series, place: int) -> list[dict[str, Any]
         "customdata": [[_number(a), _number(b)] for a, b in zip(series.x, series.y, strict=True)],
         "hovertemplate": f"%{{customdata[1]:{'.2%' if figure.y.percent else '.4g'}}} at epoch %{{customdata[0]:.4g}}",
         "mode": "lines+markers" if series.style == "marked" else "lines",
-        "line": {"color": colour, "width": 1 if series.style == "faint" else 2, "dash": _DASHES[nth(DASHES, place)]},
+        "line": {"color": colour, "width": 1 if series.style == "faint" else 2, "dash": _DASHES[nth(DASHES, dash)]},
         "opacity": 0.4 if series.style == "faint" else 1,
         "connectgaps": False,
         "meta": {"colour": series.colour, "band": False},
     }
     if series.style == "marked":
-        trace["marker"] = {"symbol": _MARKS[nth(MARKS, place)], "size": 6, "color": colour}
+        trace["marker"] = {"symbol": _MARKS[nth(MARKS, dash)], "size": 6, "color": colour}
     if series.low is None or series.high is None:
         return [trace]
     return [*_band(figure, series, x, colour), trace]
