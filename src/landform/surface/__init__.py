@@ -8,19 +8,26 @@ from landform.surface._directions import Directions, along, join, radial, throug
 from landform.surface._grid import line, plane, volume
 from landform.surface._projection import Projection
 from landform.surface._random import filter_deviation, random
+from landform.surface._region import Region, region
 from landform.surface._surface import Surface
+from landform.surface._topology import Basin, MergeTree, merge_tree
 
 __all__ = [
+    "Basin",
     "Directions",
+    "MergeTree",
     "Projection",
+    "Region",
     "Surface",
     "along",
     "filter_deviation",
     "join",
     "line",
+    "merge_tree",
     "plane",
     "radial",
     "random",
+    "region",
     "through",
     "volume",
 ]
