@@ -119,7 +119,7 @@ def test_a_wall_of_nan_is_not_crossed():
     assert tree.labels.tolist() == [[1, -1, 0], [1, -1, 0]]
 
 
-def _bowl(widths, extent=3.0, steps=61):
+def _bowl(widths, extent=3.0, steps=121):
     """A surface of an elongated quadratic bowl along orthonormal directions of a linear model."""
     model = torch.nn.Linear(2, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
@@ -131,7 +131,7 @@ def _bowl(widths, extent=3.0, steps=61):
 def test_the_basin_below_a_level_has_the_size_and_shape_of_the_ellipse():
     bowl = _bowl((2.0, 0.5))  # the loss is (x / 2)^2 + (y / 0.5)^2
     found = surface.region(bowl, 1.0)
-    assert found.size == pytest.approx(math.pi * 2.0 * 0.5, rel=0.05)  # 61 places across
+    assert found.size == pytest.approx(math.pi * 2.0 * 0.5, rel=0.05)  # 121 places across
     # An ellipse's places have the standard deviation of half its radius along each axis.
     assert found.widths.tolist() == pytest.approx([3**0.5 * 2.0, 3**0.5 * 0.5], rel=0.05)
     assert found.elongation == pytest.approx(4.0, rel=0.05)
