@@ -92,7 +92,7 @@ def test_controls_change_one_thing_each(tmp_path: Path) -> None:
         for path in (tmp_path / "controls").glob("*")
     }
     assert set(told) == {"smaller-step", "other-schedule", "another-task"}
-    assert told["smaller-step"]["recipe"]["lr"] == pytest.approx(SMALL.recipe.lr * (1 - SMALL.recipe.momentum))
+    assert told["smaller-step"]["recipe"]["lr"] == pytest.approx(SMALL.recipe.lr / (1 - SMALL.recipe.momentum) / 3)
     assert told["other-schedule"]["recipe"]["schedule"]["name"] == "constant"
     assert told["another-task"]["data"]["name"] == "digits"
     page = lf.report(tmp_path).read_text()
