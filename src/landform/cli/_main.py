@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import landform
+from landform.cli._align import align
 from landform.cli._compare import compare
 from landform.cli._demo import demo
 from landform.cli._info import info
@@ -42,7 +43,7 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, reproduce, train, survey, report, compare, kernel, paths, info):
+for _command in (demo, reproduce, train, survey, report, compare, kernel, paths, align, info):
     app.command(_command)
 app.command(list_, name="list")
 
