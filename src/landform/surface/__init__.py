@@ -4,6 +4,7 @@
 it is spanned by.
 """
 
+from landform.surface._components import hessian, principal
 from landform.surface._directions import Directions, along, join, radial, through
 from landform.surface._grid import line, plane, volume
 from landform.surface._projection import Projection
@@ -21,10 +22,12 @@ __all__ = [
     "Surface",
     "along",
     "filter_deviation",
+    "hessian",
     "join",
     "line",
     "merge_tree",
     "plane",
+    "principal",
     "radial",
     "random",
     "region",
