@@ -8,6 +8,7 @@ from landform.surface._components import hessian, principal
 from landform.surface._directions import Directions, along, join, radial, through
 from landform.surface._grid import line, plane, volume
 from landform.surface._projection import Projection
+from landform.surface._quadratic import Quadratic, quadratic
 from landform.surface._random import filter_deviation, random
 from landform.surface._region import Region, region
 from landform.surface._surface import Surface
@@ -18,6 +19,7 @@ __all__ = [
     "Directions",
     "MergeTree",
     "Projection",
+    "Quadratic",
     "Region",
     "Surface",
     "along",
@@ -28,6 +30,7 @@ __all__ = [
     "merge_tree",
     "plane",
     "principal",
+    "quadratic",
     "radial",
     "random",
     "region",

@@ -19,7 +19,7 @@ _DENSE = 200
 _ROUNDING = 1e-12
 
 
-class Sequence(Protocol):
+class Points(Protocol):
     """Points that can be read a few at a time, such as ``trajectory.points``."""
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ def hessian(
 
 def principal(
     landscape: Landscape,
-    points: Tensor | Sequence,
+    points: Tensor | Points,
     count: int = 2,
     *,
     about: Literal["last", "mean"] = "last",
