@@ -5,6 +5,7 @@ it is spanned by.
 """
 
 from landform.surface._components import hessian, principal
+from landform.surface._cuts import Cuts, Tunnel, cuts, tunnel
 from landform.surface._directions import Directions, along, join, radial, through
 from landform.surface._grid import line, plane, volume
 from landform.surface._projection import Projection
@@ -16,13 +17,16 @@ from landform.surface._topology import Basin, MergeTree, merge_tree
 
 __all__ = [
     "Basin",
+    "Cuts",
     "Directions",
     "MergeTree",
     "Projection",
     "Quadratic",
     "Region",
     "Surface",
+    "Tunnel",
     "along",
+    "cuts",
     "filter_deviation",
     "hessian",
     "join",
@@ -35,5 +39,6 @@ __all__ = [
     "random",
     "region",
     "through",
+    "tunnel",
     "volume",
 ]
