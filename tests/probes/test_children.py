@@ -111,3 +111,28 @@ def test_the_onset_probe_along_a_run(family: tuple[Path, dict[str, lf.Landscape]
     assert atlas["onset_lr"].values.tolist() == pytest.approx([0.04, 0.04])
     assert atlas["onset_linearised"].values[1].tolist() == pytest.approx(direct.linearised.last.tolist())
     assert atlas["onset_machine"].values[1].tolist() == pytest.approx(direct.machine.tolist())
+
+
+def test_the_plane_of_a_family(family: tuple[Path, dict[str, lf.Landscape]], tmp_path: Path) -> None:
+    folder, sets = family
+    probe = get("family_plane").using(steps=7).at((2.0,))
+    atlas = survey(folder, sets["train"], probes=[probe], out=tmp_path)
+    assert atlas.notes == ()
+    run = lf.Trajectory(folder)
+    start = run.at(epoch=2).point
+    kin = [child for child in run.children if child.parent is not None and child.parent["step"] == 12][:2]
+    alphas, betas = (atlas[f"family_plane_{axis}s"].values[0] for axis in ("family_alpha", "family_beta"))
+    ways = atlas["family_plane_ways"].values[0]
+    ends = [ways[1 + i][~np.isnan(ways[1 + i]).any(1)][-1] for i in range(2)]
+    # The first child's end lies on the first axis; distances on the plane are those between points.
+    assert ends[0][1] == pytest.approx(0, abs=1e-4)
+    assert ends[0][0] == pytest.approx(float((kin[0].points[-1] - start).norm()), rel=1e-4)
+    apart = float((kin[0].points[-1] - kin[1].points[-1]).norm())
+    assert np.linalg.norm(ends[0] - ends[1]) == pytest.approx(apart, rel=1e-4)
+    # The surface is the landscape there.
+    u = (kin[0].points[-1] - start) / (kin[0].points[-1] - start).norm()
+    v = kin[1].points[-1] - start
+    v = v - (v @ u) * u
+    point = start + float(alphas[2]) * u + float(betas[5]) * v / v.norm()
+    assert atlas["family_plane_loss"].values[0, 2, 5] == pytest.approx(float(sets["train"].loss(point)), rel=1e-4)
+    assert 0 < float(atlas["family_plane_share"].values[0]) <= 1

@@ -32,6 +32,7 @@ _PROBES = {
     "kernel_map": "landform.probes._kernel",
     "onset": "landform.probes._onset",
     "children": "landform.probes._children",
+    "family_plane": "landform.probes._family_plane",
     "barrier_to_end": "landform.probes._paths",
     "line_from_start": "landform.probes._paths",
 }

@@ -75,7 +75,7 @@ SCALES: Mapping[str, Protocol] = {
     # As the paper: for one large GPU, or a cluster.
     "paper": Protocol(
         data="cifar10",
-        data_options={"augment": "crop-flip"},
+        data_options={"augment": "standard"},
         model="resnet20",
         recipe=Recipe(epochs=200, batch_size=128, lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="constant"),
         spawns=(0.0, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0),
@@ -218,6 +218,7 @@ def probes_of(protocol: Protocol) -> list[Probe]:
     kernel = {"samples": protocol.kernel}
     names = ["loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine", "function_step"]
     found = [get("onset").using(**protocol.onset).at(tuple(protocol.onsets)), get("children").using(**kernel)]
+    found += [get("family_plane").at((0.0,)).on("test")]
     found += [get(name) for name in names]
     found += [get(name).using(**kernel) for name in ("kernel_velocity", "kernel_distance")]
     found += [get("kernel_alignment"), get("function_to_end")]
@@ -350,13 +351,18 @@ def _train_children(folder: Path, protocol: Protocol, device: str, seed: int) ->
     """Train the children of one parent, or go on with them: a unit of work."""
     dataset, net = _parts(protocol, seed)
     parent = Trajectory(folder / _run_name(seed))
+    epoch = parent.run["epoch"]
     there, wanted = len(parent.children), len(protocol.spawns) * protocol.children
     spawn(
         parent,
         net,
         dataset,
-        at=[parent.at(step=step).epoch for step in _steps(protocol.spawns, parent.run["epoch"])],
+        at=[parent.at(step=step).epoch for step in _steps(protocol.spawns, epoch)],
         children=protocol.children,
+        # Some of their way, to be drawn; and to go on from.
+        recording=Recording(
+            at=_steps(tuple(protocol.recipe.epochs * share / 6 for share in range(6)), epoch), pairs=None
+        ),
         device=device,
         resume=there == wanted,
         overwrite=0 < there < wanted,  # killed before the last folder was begun

@@ -34,11 +34,14 @@ EVERYTHING = (
     "kernel_distances",
     "sharpness",
     "children",
+    "family_plane",
     "onset",
     "eigenvalues",
     "trace",
     "density",
 )
+# What costs much is measured on the training data alone.
+_COSTLY = ("kernel_spectrum", "kernel_distances", "family_plane", "sharpness", "eigenvalues", "trace", "density")
 # Shares of a run at which children leave it, the most telling first: the start, and the early part.
 _LEAVE = (0.0, 0.1, 0.03, 0.3)
 
@@ -118,7 +121,9 @@ def probes_for(trajectory: Trajectory) -> list[Probe]:
         if name == "onset":
             # Where children leave, and at the end, so that the two can be set against each other.
             probe = probe.at(tuple(sorted({*(share * last for share in _LEAVE), last})))
-        if name in ("kernel_spectrum", "kernel_distances", "sharpness", "eigenvalues", "trace", "density"):
+        if name == "family_plane":
+            probe = probe.at((0.0,))
+        if name in _COSTLY:
             probe = probe.on("train")
         found.append(probe)
     return found
