@@ -130,8 +130,8 @@ def align(
         descent.objective,
         descent.converged,
         method,
-        float((first - second).double().norm()),
-        float((first - point).double().norm()),
+        _distance(first, second),
+        _distance(first, point),
         found,
     )
 
@@ -146,7 +146,7 @@ def _by_weights(
         start = begin if not number else found.random(_draw(made))
         every.append(match_weights(found, *views, start=start, sweeps=sweeps, generator=made))
     chosen = max(every, key=lambda descent: descent.objective[-1])
-    squares = float(a.double().square().sum() + b.double().square().sum())
+    squares = sum(float(p.cpu().double().square().sum()) for p in (a, b))
     held = _held(found, *views)
     distances = tuple(max(0.0, squares - 2 * (value + held)) for value in chosen.objective)
     return Descent(chosen.permutations, distances, chosen.converged)
@@ -178,6 +178,10 @@ def _by_activations(
     return chosen
 
 
+def _distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).cpu().double().norm())
+
+
 def _draw(made: torch.Generator) -> int:
     return int(torch.randint(2**31, (), generator=made))
 
@@ -188,5 +192,5 @@ def _held(found: Symmetries, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -
     for name, blocks in found.blocks.items():
         for block in blocks:
             if name in a and not any(block.groups):
-                total += float(torch.dot(*(block.take(t[name]).reshape(-1).double() for t in (a, b))))
+                total += float(torch.dot(*(block.take(t[name]).reshape(-1).cpu().double() for t in (a, b))))
     return total

@@ -172,7 +172,11 @@ class _Matching:
                 for i, j in combinations(range(count), 2)
             ]
             return sum(pairs) / len(pairs)
-        moved = torch.stack([self.found.apply(p, own) for p, own in zip(self.given, self.every, strict=True)]).double()
+        moved = (
+            torch.stack([self.found.apply(p, own) for p, own in zip(self.given, self.every, strict=True)])
+            .cpu()
+            .double()
+        )
         apart = count * moved.square().sum() - moved.sum(0).square().sum()
         return max(0.0, float(apart)) * 2 / (count * (count - 1))
 

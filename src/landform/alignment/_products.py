@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from landform.alignment._axes import factor, fix, fixed, times, unify, unify_all
+from landform.alignment._axes import factor, fix, fixed, pieces, times, unify, unify_all
 from landform.alignment._rules import Axes, Call, Rule, everywhere
 
 _SPACE = "it is an axis of space or time, along which the model looks at neighbours"
@@ -122,6 +122,17 @@ def _attention(call: Call) -> list[Axes]:
     return [[*query[:-1], value[-1]], *_statistics(call)]
 
 
+def _cell(call: Call) -> list[Axes]:
+    """One step of a fused recurrent layer, as CUDA has it: gates behind one another, each over all units."""
+    state = call.axes("cx" if "lstm" in call.name else "hx")
+    for name in ("input_gates", "hidden_gates", "input_bias", "hidden_bias"):
+        if isinstance(call.args.get(name), Tensor):
+            gates = call.axes(name)[-1]
+            for gate in pieces(gates, [state[-1].size] * (gates.size // state[-1].size)):
+                unify(gate, state[-1])
+    return [state if out.shape == call.outs[0].shape else [fixed(s) for s in out.shape] for out in call.outs]
+
+
 def _windows(axes: int) -> Rule:
     """Pooling, resizing: the last axes are space."""
 
@@ -186,6 +197,7 @@ PRODUCTS: dict[str, Rule] = {
         "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention",
         _attention,
     ),
+    **everywhere("_thnn_fused_lstm_cell _thnn_fused_gru_cell", _cell),
     **everywhere("im2col", _im2col),
     **everywhere("_weight_norm_interface", _weight_norm),
     **everywhere("pixel_shuffle", _shuffle),

@@ -70,8 +70,8 @@ def balance(landscape: Landscape, point: Tensor | nn.Module, *, symmetries: Symm
     given, _ = end(landscape, point, "point")
     found = find_symmetries(landscape) if symmetries is None else symmetries
     sides = scalable(landscape, found)
-    tensors = {name: view.double() for name, view in found.layout.views(given).items()}
-    scales = {name: torch.ones(found.group(name).shape, dtype=torch.float64, device=given.device) for name in sides}
+    tensors = {name: view.cpu().double() for name, view in found.layout.views(given).items()}
+    scales = {name: torch.ones(found.group(name).shape, dtype=torch.float64) for name in sides}
     largest = 0.0
     for _ in range(_SWEEPS):
         largest = 0.0
@@ -87,7 +87,7 @@ def balance(landscape: Landscape, point: Tensor | nn.Module, *, symmetries: Symm
             break
     result = found.layout.join(tensors).to(given)
     fixed = tuple(name for name in found.names if name not in sides)
-    norms = float(given.double().norm()), float(result.double().norm())
+    norms = float(given.cpu().double().norm()), float(result.cpu().double().norm())
     return Balanced(result, scales, fixed, *norms, largest < 1e-7)
 
 

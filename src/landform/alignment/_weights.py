@@ -73,7 +73,7 @@ class _Matcher:
         for name in self.fitted if names is None else names:
             for block, ours, theirs in self.fitted.get(name, ()):
                 moved = block.permute(theirs, self.symmetries.groups, self.now if now is None else now)
-                total += float(torch.dot(ours.reshape(-1).double(), moved.reshape(-1).double()))
+                total += float((ours * moved).sum(dtype=None if ours.device.type == "mps" else torch.float64))
         return total
 
     def improve(self, group: Group) -> bool:
@@ -83,7 +83,7 @@ class _Matcher:
             return False
         touched = {tensor for name in found for tensor, _ in self.groups[name].acts}
         before, after = self.value(touched), self.value(touched, {**self.now, **found})
-        if not after > before + 1e-12 * abs(before):
+        if not after > before + torch.finfo(next(iter(self.a.values())).dtype).eps * abs(before):
             return False
         self.now.update(found)
         return True
