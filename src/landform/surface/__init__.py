@@ -12,6 +12,7 @@ from landform.surface._projection import Projection
 from landform.surface._quadratic import Quadratic, quadratic
 from landform.surface._random import filter_deviation, random
 from landform.surface._region import Region, region
+from landform.surface._stored import load, save
 from landform.surface._surface import Surface
 from landform.surface._topology import Basin, MergeTree, merge_tree
 
@@ -31,6 +32,7 @@ __all__ = [
     "hessian",
     "join",
     "line",
+    "load",
     "merge_tree",
     "plane",
     "principal",
@@ -38,6 +40,7 @@ __all__ = [
     "radial",
     "random",
     "region",
+    "save",
     "through",
     "tunnel",
     "volume",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -15,10 +16,13 @@ from landform.surface._contract import MEMORY, Extent, counts, one_point, ranges
 from landform.surface._directions import Directions, along, taken
 from landform.surface._random import random
 from landform.surface._reading import Values, read
+from landform.surface._stored import Stored, load
 from landform.surface._surface import Surface, places
 
 Given: TypeAlias = str | Directions | Tensor | None
 Progress: TypeAlias = Callable[[int, int], None]
+# Reads places ``[n, k]``, telling how far it is.
+Reading: TypeAlias = Callable[[Tensor, Progress | None], Values]
 
 
 def line(
@@ -30,6 +34,7 @@ def line(
     directions: Given = None,
     seed: int = 0,
     margin: float = 0.2,
+    out: str | Path | None = None,
     memory: float = MEMORY,
     progress: Progress | None = None,
 ) -> Surface:
@@ -43,13 +48,14 @@ def line(
         directions: the direction.
         seed: for a random one.
         margin: how far to go beyond the marks of the direction.
+        out: a folder to make it in.
         memory: bytes of points that are made at a time.
         progress: called with (places read, places in all).
 
     Returns:
         The line, a surface of one axis.
     """
-    return _grid(landscape, 1, center, extent, steps, directions, seed, margin, memory, progress)
+    return _grid(landscape, 1, center, extent, steps, directions, seed, margin, out, memory, progress)
 
 
 def plane(
@@ -61,6 +67,7 @@ def plane(
     directions: Given = None,
     seed: int = 0,
     margin: float = 0.2,
+    out: str | Path | None = None,
     memory: float = MEMORY,
     progress: Progress | None = None,
 ) -> Surface:
@@ -79,6 +86,8 @@ def plane(
             ``"layer"``, ``"model"``, ``"unit"`` or ``"gaussian"``, random ones of that scale; or a tensor ``[2, P]``.
         seed: for random ones.
         margin: how far to go beyond the marks, as a share of their range.
+        out: a folder to make it in: a call that was interrupted goes on from what it had read, `load` reads it when it
+            is finished.
         memory: bytes of points that are made at a time.
         progress: called with (places read, places in all).
 
@@ -88,7 +97,7 @@ def plane(
     Raises:
         BadInput: when something does not fit; the message says what.
     """
-    return _grid(landscape, 2, center, extent, steps, directions, seed, margin, memory, progress)
+    return _grid(landscape, 2, center, extent, steps, directions, seed, margin, out, memory, progress)
 
 
 def volume(
@@ -100,6 +109,7 @@ def volume(
     directions: Given = None,
     seed: int = 0,
     margin: float = 0.2,
+    out: str | Path | None = None,
     memory: float = MEMORY,
     progress: Progress | None = None,
 ) -> Surface:
@@ -113,13 +123,14 @@ def volume(
         directions: three of them.
         seed: for random ones.
         margin: how far to go beyond the marks of the directions.
+        out: a folder to make it in.
         memory: bytes of points that are made at a time.
         progress: called with (places read, places in all).
 
     Returns:
         The volume, a surface of three axes.
     """
-    return _grid(landscape, 3, center, extent, steps, directions, seed, margin, memory, progress)
+    return _grid(landscape, 3, center, extent, steps, directions, seed, margin, out, memory, progress)
 
 
 def _grid(
@@ -131,6 +142,7 @@ def _grid(
     directions: Given,
     seed: int,
     margin: float,
+    out: str | Path | None,
     memory: float,
     progress: Progress | None,
 ) -> Surface:
@@ -138,12 +150,42 @@ def _grid(
     basis, centre = settled(landscape, axes, center, directions, seed)
     span = ranges(extent, axes) if extent is not None else _around(basis, margin, axes)
     lines = tuple(_line(low, high, count) for (low, high), count in zip(span, each, strict=True))
-    found = read(landscape, centre, basis.vectors, places(lines), memory=memory, progress=progress)
+
+    def plainly(at: Tensor, told: Progress | None) -> Values:
+        return read(landscape, centre, basis.vectors, at, memory=memory, progress=told)
+
+    if out is None:
+        return _filled(landscape, lines, basis, centre, plainly, progress)
+    stored = Stored(out, landscape, basis, centre, lines)
+    try:
+        if stored.finished:
+            return load(out)
+
+        def once(at: Tensor, told: Progress | None) -> Values:
+            return stored.read(lambda part: plainly(part, None), at, told)
+
+        surface = _filled(landscape, lines, basis, centre, once, progress)
+        stored.finish(surface)
+        return surface
+    finally:
+        stored.release()
+
+
+def _filled(
+    landscape: Landscape,
+    lines: tuple[Tensor, ...],
+    basis: Directions,
+    centre: Tensor,
+    reading: Reading,
+    progress: Progress | None,
+) -> Surface:
+    """Read every place of the grid."""
+    each = tuple(len(one) for one in lines)
+    found = reading(places(lines), progress)
     middle = _middle(landscape, centre, lines, found)
-    losses = found.losses.view(each)
     return Surface(
         lines,
-        losses,
+        found.losses.view(each),
         None if found.errors is None else found.errors.view(each),
         basis,
         centre,
