@@ -35,6 +35,8 @@ _PROBES = {
     "family_plane": "landform.probes._family_plane",
     "barrier_to_end": "landform.probes._paths",
     "line_from_start": "landform.probes._paths",
+    "plane_around": "landform.probes._surface",
+    "tunnel_width": "landform.probes._surface",
 }
 
 DEFAULT = ("loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine")

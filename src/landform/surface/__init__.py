@@ -5,7 +5,7 @@ it is spanned by.
 """
 
 from landform.surface._components import hessian, principal
-from landform.surface._cuts import Cuts, Tunnel, cuts, tunnel
+from landform.surface._cuts import Cuts, Tunnel, Unit, cuts, tunnel
 from landform.surface._directions import Directions, along, join, radial, through
 from landform.surface._grid import line, plane, volume
 from landform.surface._projection import Projection
@@ -26,6 +26,7 @@ __all__ = [
     "Region",
     "Surface",
     "Tunnel",
+    "Unit",
     "along",
     "cuts",
     "filter_deviation",

@@ -284,7 +284,7 @@ def _walls(
         parts = [which[start : start + together] for start in range(0, len(which), together)]
         return torch.cat([above(at[part] * sign[part], part) for part in parts])
 
-    walked = math.ceil(math.log(1e4) / math.log(_GROWTH))
+    walked = math.ceil(math.log(1e3) / math.log(_GROWTH))
     for step in range(walked, -1, -1):
         open_ = high.isinf().nonzero()[:, 0]
         if not len(open_):
