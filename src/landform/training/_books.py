@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from landform.layout import Layout
 from landform.recording import Background, Plan, RecordData, RunWriter
 from landform.training._loop import Moment
+from landform.training._rows import Rows
 
 
 class Books:
@@ -53,7 +53,7 @@ class Books:
         self._plan, self._starts, self._persistent = plan, list(starts), persistent
         self._begin, self._before = time.perf_counter(), before
         self._steps: list[int] = []
-        self._losses: list[Tensor] = []
+        self._losses = Rows(len(folders))
         self._rates: list[Sequence[float]] = []
         self._due = min(starts)
         self._writers: list[RunWriter] = []
@@ -85,7 +85,7 @@ class Books:
         """
         if moment.losses is not None:
             self._steps.append(moment.step)
-            self._losses.append(moment.losses)
+            self._losses.add(moment.losses)
             self._rates.append(moment.rates)
         if moment.step < self._due:
             return
@@ -111,8 +111,8 @@ class Books:
     def _record(self, moment: Moment) -> None:
         step, plan = moment.step, self._plan
         # Runs that join now have no losses yet, so the rows may be shorter than the runs are many.
-        known = len(self._losses[-1]) if self._losses else 0
-        table = torch.stack(self._losses).to("cpu", torch.float64).t().tolist() if self._losses else []
+        known = self._losses.last
+        table = self._losses.table().to("cpu", torch.float64).t().tolist()
         seconds = self._before + (time.perf_counter() - self._begin) / len(self._writers)
         for k in range(moment.active):
             starts_here = self._starts[k] == step
@@ -136,4 +136,5 @@ class Books:
                     gap=plan.gap if asked else 0,
                 )
             )
-        self._steps, self._losses, self._rates = [], [], []
+        self._steps, self._rates = [], []
+        self._losses.clear()

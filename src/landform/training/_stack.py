@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from landform.data import Dataset, Split
 from landform.errors import BadInput
@@ -21,6 +20,7 @@ from landform.training._books import Books
 from landform.training._gradients import Plain, smoothed
 from landform.training._loop import Moment, Start, run
 from landform.training._recipe import Recipe
+from landform.training._rows import Rows
 
 Progress = Callable[[int, int], object]
 
@@ -164,12 +164,12 @@ def _in_step(
         seeds=[recipe.seed for recipe in batches.recipes],
         smoothing=batches.recipes[0].label_smoothing,
     )
-    losses: list[Tensor] = []
+    losses = Rows(len(starts))
     first = starts[0].step
 
     def watch(moment: Moment) -> None:
         if moment.losses is not None:
-            losses.append(moment.losses)
+            losses.add(moment.losses)
         if books is not None:
             books.see(moment)
         if progress is not None:
@@ -177,7 +177,7 @@ def _in_step(
 
     last = run(starts, batches, gradients, buffers=task.function.buffers, until=task.until, watch=watch)
     # Rows are as long as there were runs at the time; those that join later have theirs from then on.
-    table = pad_sequence(losses, batch_first=True) if losses else torch.empty(0)
+    table = losses.table()
     return [
         End(
             last.points[k].clone(),
