@@ -1,16 +1,27 @@
-"""Loss and error at many places of a grid."""
+"""Loss and error at many places of a surface: quickly, and checked against the landscape's own reading."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.surface._contract import MEMORY
+from landform.surface._program import plan_of, run
 from landform.surface._surface import points_at
+
+Progress: TypeAlias = Callable[[int, int], None]
+Way: TypeAlias = Literal["quick", "plain"]
+
+# For fewer places than this the check costs more than is gained.
+_WORTH = 12
+# How far the quick reading may be off, relative to the loss: what rounding does, and no wrong program.
+_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,7 @@ class Values:
     """What was read at n places.
 
     Attributes:
-        losses: ``[n]``, float64, on the CPU.
+        losses: ``[n]``, float64, on the CPU; NaN and infinity as they came.
         errors: ``[n]``, likewise; None without labels.
         how: how they were read, in words.
         passes: forward passes over the data that it took.
@@ -29,6 +40,96 @@ class Values:
     how: str
     passes: int
 
+    def at(self, chosen: Tensor) -> Values:
+        """Some of them.
+
+        Args:
+            chosen: which, as an index or a mask.
+
+        Returns:
+            These.
+        """
+        return Values(self.losses[chosen], None if self.errors is None else self.errors[chosen], self.how, self.passes)
+
+
+class Reader:
+    """Reads one landscape around one centre, as often as asked.
+
+    The quick way (`_program`) is compared with the landscape's own reading at three of the first places; where they
+    differ by more than rounding, everything is read the plain way, and that is said.
+
+    Attributes:
+        how: how the last places were read, in words.
+    """
+
+    def __init__(
+        self, landscape: Landscape, centre: Tensor, directions: Tensor, *, memory: float = MEMORY, way: Way = "quick"
+    ) -> None:
+        """Take what is read.
+
+        Args:
+            landscape: the landscape.
+            centre: ``[P]``, where and as it computes.
+            directions: ``[k, P]``, likewise.
+            memory: bytes that may be held at a time.
+            way: ``"plain"`` reads every place as the landscape reads points.
+        """
+        if way not in ("quick", "plain"):
+            raise BadInput(f"way is {way!r}: give 'quick' or 'plain'.")
+        self.landscape, self.memory = landscape, memory
+        self.how = ""
+        self._centre, self._directions = centre, directions
+        self._quick = way == "quick"
+        self._checked = False
+        self._why = ""
+
+    def read(self, coordinates: Tensor, *, progress: Progress | None = None) -> Values:
+        """Read at ``centre + coordinates @ directions``.
+
+        Args:
+            coordinates: ``[n, k]``, float64.
+            progress: called with (places read, places in all).
+
+        Returns:
+            The values, in the order of the coordinates.
+        """
+        if not self._quick or (not self._checked and len(coordinates) < _WORTH):
+            return self._plainly(coordinates, progress)
+        # Places that begin alike lie side by side: what they share is summed once.
+        order = torch.arange(len(coordinates))
+        for axis in reversed(range(coordinates.shape[1])):
+            order = order[coordinates[order, axis].sort(stable=True).indices]
+        nodes = torch.cat((self._centre[None], self._directions))
+        weights = torch.cat((torch.ones(len(coordinates), 1, dtype=torch.float64), coordinates.double()), dim=1)
+        losses, errors = run(self.landscape, nodes, weights[order], memory=self.memory, progress=progress)
+        back = order.argsort()
+        again = 1 + (self.landscape.batchnorm == "recompute")
+        self.how = str(plan_of(self.landscape))
+        found = Values(losses[back], None if errors is None else errors[back], self.how, again * len(order))
+        return found if self._checked else self._check(coordinates, found, progress)
+
+    def _check(self, coordinates: Tensor, found: Values, progress: Progress | None) -> Values:
+        """Compare with the landscape's own reading at three places: at both ends and in the middle of what was read."""
+        places = torch.tensor([0, len(coordinates) // 2, len(coordinates) - 1])
+        plain = self._plainly(coordinates[places], None)
+        a, b = found.losses[places], plain.losses
+        limit = _ROUNDING.get(self.landscape.dtype, 1e-2)
+        if torch.allclose(a, b, rtol=limit, atol=limit * 1e-2, equal_nan=True):
+            self._checked = True
+            self.how = found.how
+            return Values(found.losses, found.errors, found.how, found.passes + plain.passes)
+        off = float((a - b).abs().max())
+        self._quick = False
+        self._why = f"; a quicker way was tried and was off by {off:.2g}"
+        return self._plainly(coordinates, progress)
+
+    def _plainly(self, coordinates: Tensor, progress: Progress | None) -> Values:
+        found = plainly(
+            self.landscape, self._centre, self._directions, coordinates, memory=self.memory, progress=progress
+        )
+        self.how = found.how + self._why
+        return Values(found.losses, found.errors, self.how, found.passes)
+
 
 def read(
     landscape: Landscape,
@@ -37,7 +138,7 @@ def read(
     coordinates: Tensor,
     *,
     memory: float = MEMORY,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Values:
     """Read a landscape at ``centre + coordinates @ directions``.
 
@@ -46,13 +147,13 @@ def read(
         centre: ``[P]``, where and as the landscape computes.
         directions: ``[k, P]``, likewise.
         coordinates: ``[n, k]``, float64.
-        memory: bytes of points that are made at a time.
+        memory: bytes that may be held at a time.
         progress: called with (places read, places in all).
 
     Returns:
         The values, in the order of the coordinates.
     """
-    return plainly(landscape, centre, directions, coordinates, memory=memory, progress=progress)
+    return Reader(landscape, centre, directions, memory=memory).read(coordinates, progress=progress)
 
 
 def plainly(
@@ -62,7 +163,7 @@ def plainly(
     coordinates: Tensor,
     *,
     memory: float = MEMORY,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Values:
     """Read every place as the landscape reads points: the values that any quicker way is held against.
 
@@ -92,6 +193,6 @@ def plainly(
     return Values(
         torch.cat(losses),
         torch.cat(errors) if errors else None,
-        landscape.explain(),
+        "plainly",
         total * (1 + (landscape.batchnorm == "recompute")),
     )
