@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,18 @@ from landform.report._heat import HeatMap
 from landform.report._lines import Times
 from landform.report._panels import Panels
 from landform.series import interval
-from landform.studies import CLAIMS, Claim, claims_of, protocol_of, read_claims, series, together, transitions
+from landform.studies import (
+    CLAIMS,
+    SCALES,
+    Claim,
+    Protocol,
+    claims_of,
+    protocol_of,
+    read_claims,
+    series,
+    together,
+    transitions,
+)
 
 STUDY = "study.json"
 
@@ -117,7 +129,6 @@ def gather_study(folder: str | Path, times: Times = "auto") -> StudyMaterial:
         f"{kids} children left them at {len(protocol.spawns)} times."
     )
     notes = [f"{run.name}: {note}" for run, atlas in zip(runs, atlases, strict=True) for note in atlas.notes]
-    arguments = ["landform", "reproduce", described["study"], "--scale", described["scale"], "--out", str(place)]
     return StudyMaterial(
         title="Deep learning versus kernel learning",
         sentence=sentence,
@@ -140,7 +151,7 @@ def gather_study(folder: str | Path, times: Times = "auto") -> StudyMaterial:
             "model": {"name": protocol.model, **protocol.model_options, "parameters": parameters},
         },
         notes=tuple(dict.fromkeys(notes)),
-        command=shlex.join(arguments) if described["scale"] != "own" else "",
+        command=_command(described, protocol, controls=bool(_controls(place))),
         provenance={
             "recorded": f"{trajectory.run['made']}, by landform {trajectory.run['landform']} with torch "
             f"{trajectory.run['torch']}",
@@ -148,6 +159,25 @@ def gather_study(folder: str | Path, times: Times = "auto") -> StudyMaterial:
             "paper": "Fort, Dziugaite, Paul, Kharaghani, Roy, Ganguli, NeurIPS 2020, arXiv 2010.15110",
         },
     )
+
+
+def _command(described: Mapping[str, Any], protocol: Protocol, *, controls: bool) -> str:
+    """What runs the study again; nothing for a protocol of somebody's own."""
+    usual = SCALES.get(described["scale"])
+    if usual is None:
+        return ""
+    words = ["landform", "reproduce", described["study"], "--scale", described["scale"]]
+    for name in ("data", "model"):
+        own, options = getattr(protocol, name), getattr(protocol, f"{name}_options")
+        changed = own != getattr(usual, name)
+        known = {} if changed else json.loads(json.dumps(dict(getattr(usual, f"{name}_options"))))
+        words += [f"--{name}", own] if changed else []
+        for key, value in options.items():
+            if known.get(key) != value:
+                words += [f"--{name}-option", f"{key}={json.dumps(value)}"]
+    if protocol.seeds != usual.seeds:
+        words += ["--seeds", str(protocol.seeds)]
+    return shlex.join([*words, *(["--controls"] if controls else [])])
 
 
 def _controls(place: Path) -> dict[str, dict[str, Claim]]:
