@@ -9,6 +9,8 @@ from landform.report._material import Drawn
 from landform.report._matplotlib import draw_lines
 from landform.report._panels import Panels, describe_panels, draw_panels
 from landform.report._plotly import describe_lines
+from landform.report._terrain import Terrain, describe_terrain
+from landform.report._terrain_png import draw_terrain
 
 
 def describe(figure: Drawn) -> dict[str, Any]:
@@ -22,6 +24,8 @@ def describe(figure: Drawn) -> dict[str, Any]:
     """
     if isinstance(figure, HeatMap):
         return describe_heat(figure)
+    if isinstance(figure, Terrain):
+        return describe_terrain(figure)
     return describe_panels(figure) if isinstance(figure, Panels) else describe_lines(figure)
 
 
@@ -40,4 +44,6 @@ def draw(figure: Drawn, kind: Literal["png", "svg"] = "png") -> bytes:
     """
     if isinstance(figure, HeatMap):
         return draw_heat(figure, kind)
+    if isinstance(figure, Terrain):
+        return draw_terrain(figure, kind)
     return draw_panels(figure, kind) if isinstance(figure, Panels) else draw_lines(figure, kind)

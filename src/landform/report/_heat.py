@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 # Dark is small in the one, white is zero in the other; both are told apart in grey and by colour-blind readers.
 _SEQUENTIAL, _DIVERGING = "cividis", "RdBu"
-_MOST_TICKS = 12
+_MOST_TICKS, _ALL_TICKS = 9, 12
 _LINE = "#ffffff"
+# Names of cells that are longer than this are written aslant.
+_LONG = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class HeatAxis:
                 found.append((start + (cells - 1) / 2, name))
                 start += cells
             return found if len(found) <= 3 * _MOST_TICKS else found[:: -(-len(found) // (3 * _MOST_TICKS))]
-        every = max(1, -(-len(self.names) // _MOST_TICKS))
+        every = 1 if len(self.names) <= _ALL_TICKS else -(-len(self.names) // _MOST_TICKS)
         return [(float(i), self.names[i]) for i in range(0, len(self.names), every)]
 
     @property
@@ -166,12 +168,15 @@ def draw_heat(figure: HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
 
     low, high = figure.span
     with matplotlib.rc_context({**RC, "axes.grid": False}):
-        canvas = Canvas(figsize=(5.6, 4.6), dpi=150, layout="constrained", facecolor=INK["ground"])
+        long = max(map(len, figure.y.names)) > _LONG and not figure.y.groups
+        canvas = Canvas(
+            figsize=(7.0, 5.2) if long else (5.6, 4.6), dpi=150, layout="constrained", facecolor=INK["ground"]
+        )
         axes = canvas.add_subplot()
         colours = matplotlib.colormaps[_DIVERGING + "_r" if figure.diverging else _SEQUENTIAL]
         image = axes.imshow(figure.values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
         _set_axes(axes, figure)
-        bar = canvas.colorbar(image, ax=axes, shrink=0.9, label=figure.label)
+        bar = canvas.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label=figure.label)
         bar.outline.set_visible(False)
         axes.set_title(figure.title)
         file = io.BytesIO()
@@ -188,6 +193,10 @@ def _set_axes(axes: Axes, figure: HeatMap) -> None:
     axes.set_xticks([place for place, _ in x], [name for _, name in x])
     axes.set_yticks([place for place, _ in y], [name for _, name in y])
     axes.tick_params(length=2)
+    if not figure.x.groups and max((len(name) for _, name in x), default=0) > _LONG:
+        axes.tick_params(axis="both", labelsize=8)
+        for label in axes.get_xticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
     for border in figure.x.borders:
         axes.axvline(border, color=_LINE, linewidth=0.6)
     for border in figure.y.borders:

@@ -11,8 +11,9 @@ import numpy as np
 from landform.report._figure import Figure, Numbers
 from landform.report._heat import HeatMap
 from landform.report._panels import Panels
+from landform.report._terrain import Terrain
 
-Drawn: TypeAlias = Figure | HeatMap | Panels
+Drawn: TypeAlias = Figure | HeatMap | Panels | Terrain
 """Whatever a page draws."""
 
 

@@ -85,6 +85,8 @@ def draw_series(axes: Axes, figure: Figure) -> None:
     _set_axes(axes, figure)
     for place, series in enumerate(figure.series):
         _plot(axes, figure, series, place)
+    if figure.y.percent and not figure.y.limits:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # after the lines, or the top would be 100%
     if figure.reference is not None:
         axes.axhline(figure.reference, color=INK["faint"], linewidth=1, zorder=1)
 
@@ -118,8 +120,6 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
             from matplotlib.ticker import PercentFormatter
 
             side.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    if figure.y.percent:
-        axes.set_ylim(bottom=0)
 
 
 def _set_ticks(side: Any, axis: Axis, span: tuple[float, float] | None) -> None:

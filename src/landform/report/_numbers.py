@@ -9,9 +9,10 @@ import math
 from landform.report._figure import Figure
 from landform.report._heat import HeatMap
 from landform.report._panels import Panels
+from landform.report._terrain import Terrain
 
 
-def as_csv(figure: Figure | HeatMap | Panels) -> str:
+def as_csv(figure: Figure | HeatMap | Panels | Terrain) -> str:
     """Write a figure's numbers: one row a point.
 
     Args:
@@ -26,6 +27,13 @@ def as_csv(figure: Figure | HeatMap | Panels) -> str:
         table.writerow(["row", "column", figure.label])
         for name, row in zip(figure.y.names, figure.values, strict=True):
             table.writerows([name, column, _number(value)] for column, value in zip(figure.x.names, row, strict=True))
+        return text.getvalue()
+    if isinstance(figure, Terrain):
+        table.writerow([figure.x.label, figure.y.label, figure.label])
+        for alpha, row in zip(figure.alphas, figure.values, strict=True):
+            table.writerows(
+                [_number(alpha), _number(beta), _number(value)] for beta, value in zip(figure.betas, row, strict=True)
+            )
         return text.getvalue()
     rows = figure.rows if isinstance(figure, Panels) else (figure,)
     several = isinstance(figure, Panels)
