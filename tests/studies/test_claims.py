@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from landform.errors import BadInput, Damaged
-from landform.studies import SCALES, Claim, claims_of, curve, read_claims, write_claims
+from landform.studies import SCALES, Claim, bundle, claims_of, read_claims, write_claims
 
 PROTOCOL = replace(
     SCALES["small"],
@@ -147,12 +147,12 @@ def test_gaps_in_a_curve_do_not_become_numbers() -> None:
 def test_curves_of_several_seeds_share_their_times() -> None:
     other = Fake({"error": (np.array([0.0, 2.0]), np.array([0.5, 0.25]))})
     one = Fake({"error": (np.array([0.0, 1.0]), np.array([0.5, 0.4]))})
-    found = curve([one, other], "error", set="test")  # type: ignore[list-item]
+    found = bundle([one, other], "error", set="test")  # type: ignore[list-item]
     assert found.epochs.tolist() == [0.0, 1.0, 2.0]
     np.testing.assert_array_equal(found.values, [[0.5, 0.4, np.nan], [0.5, np.nan, 0.25]])
     np.testing.assert_array_equal(found.mean, [0.5, 0.4, 0.25])
-    assert not curve([one], "error", set="nowhere")  # type: ignore[list-item]
-    assert not curve([one], "nothing")  # type: ignore[list-item]
+    assert not bundle([one], "error", set="nowhere")  # type: ignore[list-item]
+    assert not bundle([one], "nothing")  # type: ignore[list-item]
 
 
 def test_claims_are_kept_in_a_file_that_says_everything(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import OTHER, TEST, TRAIN, Times, time_axis, value_axis
 from landform.report._panels import Panel, Panels
 from landform.series import Correlations, Joint
-from landform.studies import Curve, advantage, curve, read
+from landform.studies import Bundle, advantage, bundle, read
 
 # Quantities that stand in figures of their own, and need no note that they have none.
 DRAWN = (
@@ -127,7 +127,7 @@ def barrier_lines(atlases: Sequence[Atlas]) -> Figure | None:
         return None
     every = atlases[0]["children_error_line"].coords
     alphas = np.asarray(every["alpha"], dtype=np.float64)
-    columns = [curve(atlases, "children_error_line", set=on, alpha=float(alpha)) for alpha in alphas]
+    columns = [bundle(atlases, "children_error_line", set=on, alpha=float(alpha)) for alpha in alphas]
     epochs = columns[0].epochs
     for place, epoch in enumerate(epochs):
         height = np.asarray([column.mean[place] for column in columns])
@@ -167,7 +167,7 @@ def onset_errors(atlases: Sequence[Atlas], times: Times = "auto") -> Figure | No
     end = read(atlases, "error", where)
     series = [banded(one, name, colour) for name, one, colour in parts]
     if end:
-        last = Curve(green.epochs, np.repeat(end.values[:, -1:], len(green.epochs), axis=1))
+        last = Bundle(green.epochs, np.repeat(end.values[:, -1:], len(green.epochs), axis=1))
         series.append(banded(last, "the run at its end (purple)", PURPLE, style="line"))
     return Figure(
         "onset-errors",
@@ -263,7 +263,7 @@ def correlation_maps(tables: Sequence[Correlations]) -> list[HeatMap]:
     ]
 
 
-def banded(one: Curve, name: str, colour: int, style: str = "marked") -> Series:
+def banded(one: Bundle, name: str, colour: int, style: str = "marked") -> Series:
     """A curve of several seeds as one line, with the standard error of its mean as a band."""
     known = np.isfinite(one.values)
     count = known.sum(0)

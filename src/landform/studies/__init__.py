@@ -3,7 +3,7 @@
 from landform.studies._claim import CLAIMS, Claim, Verdict, read_claims, write_claims
 from landform.studies._deep_vs_kernel import NAME, QUESTION, SCALES, deep_vs_kernel
 from landform.studies._deep_vs_kernel_claims import claims_of
-from landform.studies._family import Curve, curve
+from landform.studies._family import Bundle, bundle
 from landform.studies._moving import advantage, read, series, together, transitions
 from landform.studies._own_run import EVERYTHING, deep_survey
 from landform.studies._protocol import Protocol, protocol_of
@@ -14,13 +14,13 @@ __all__ = [
     "NAME",
     "QUESTION",
     "SCALES",
+    "Bundle",
     "Claim",
-    "Curve",
     "Protocol",
     "Verdict",
     "advantage",
+    "bundle",
     "claims_of",
-    "curve",
     "deep_survey",
     "deep_vs_kernel",
     "protocol_of",

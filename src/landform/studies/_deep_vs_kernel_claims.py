@@ -13,7 +13,7 @@ import numpy as np
 from landform.atlas import Atlas
 from landform.series import Interval, interval
 from landform.studies._claim import Claim, Verdict
-from landform.studies._family import Curve, Numbers
+from landform.studies._family import Bundle, Numbers
 from landform.studies._moving import advantage, read, together
 from landform.studies._protocol import Protocol
 
@@ -313,13 +313,13 @@ def _ratio(above: Numbers, below: Numbers) -> Numbers:
     return np.divide(above, below, out=np.full_like(above, np.nan), where=np.isfinite(below) & (below != 0))
 
 
-def _speed(atlases: Sequence[Atlas]) -> Curve:
+def _speed(atlases: Sequence[Atlas]) -> Bundle:
     """Kernel velocity per learning rate, or plain where the rate is not known."""
     rates = read(atlases, "kernel_velocity_per_lr", "test")
     return rates if rates else read(atlases, "kernel_velocity", "test")
 
 
-def _early(green: Curve) -> int | None:
+def _early(green: Bundle) -> int | None:
     """The last onset within the paper's 3-4 epochs, which is not the start."""
     near = np.flatnonzero((green.epochs > 0) & (green.epochs <= EARLY))
     return int(near[-1]) if len(near) else None
@@ -335,7 +335,7 @@ def _falls_to(epochs: Numbers, values: Numbers, share: float) -> float:
     return math.nan
 
 
-def _window(one: Curve, low: float, high: float) -> Numbers:
+def _window(one: Bundle, low: float, high: float) -> Numbers:
     """Mean over some time, for each seed."""
     inside = one.values[:, (one.epochs >= low) & (one.epochs <= high)]
     if not np.isfinite(inside).any(1).all():

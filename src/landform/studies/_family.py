@@ -14,7 +14,7 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Curve:
+class Bundle:
     """One quantity over time, for several seeds.
 
     Attributes:
@@ -55,7 +55,7 @@ class Curve:
         return found
 
 
-def curve(atlases: Sequence[Atlas], name: str, **where: str | float | None) -> Curve:
+def bundle(atlases: Sequence[Atlas], name: str, **where: str | float | None) -> Bundle:
     """Read one quantity of several runs.
 
     Args:
@@ -89,4 +89,4 @@ def curve(atlases: Sequence[Atlas], name: str, **where: str | float | None) -> C
         rows.append(row)
     epochs = sorted({epoch for row in rows for epoch in row})
     table = np.array([[row.get(epoch, np.nan) for epoch in epochs] for row in rows], dtype=np.float64)
-    return Curve(np.array(epochs, dtype=np.float64), table.reshape(len(rows), len(epochs)))
+    return Bundle(np.array(epochs, dtype=np.float64), table.reshape(len(rows), len(epochs)))

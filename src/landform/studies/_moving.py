@@ -8,7 +8,7 @@ import numpy as np
 
 from landform.atlas import Atlas
 from landform.series import Correlations, Joint, correlations, joint_transition
-from landform.studies._family import Curve, curve
+from landform.studies._family import Bundle, bundle
 
 # What moves along a run, by what it is called here: the quantity in the atlas, the data set, a label.
 MOVING: dict[str, tuple[str, str | None]] = {
@@ -26,7 +26,7 @@ MOVING: dict[str, tuple[str, str | None]] = {
 }
 
 
-def series(atlases: Sequence[Atlas]) -> dict[str, Curve]:
+def series(atlases: Sequence[Atlas]) -> dict[str, Bundle]:
     """Everything that moves along a run, for several seeds.
 
     Args:
@@ -35,7 +35,7 @@ def series(atlases: Sequence[Atlas]) -> dict[str, Curve]:
     Returns:
         The curves that there are, by name.
     """
-    found: dict[str, Curve] = {}
+    found: dict[str, Bundle] = {}
     for name, (quantity, on) in MOVING.items():
         one = advantage(atlases, on or "test") if quantity == "onset_advantage" else read(atlases, quantity, on)
         if one:
@@ -43,7 +43,7 @@ def series(atlases: Sequence[Atlas]) -> dict[str, Curve]:
     return found
 
 
-def read(atlases: Sequence[Atlas], quantity: str, on: str | None) -> Curve:
+def read(atlases: Sequence[Atlas], quantity: str, on: str | None) -> Bundle:
     """One quantity of several runs on one data set.
 
     Args:
@@ -54,15 +54,15 @@ def read(atlases: Sequence[Atlas], quantity: str, on: str | None) -> Curve:
     Returns:
         The curve; that of an onset has its data sets as a dimension of its own.
     """
-    return curve(atlases, quantity, **{"on" if quantity.startswith("onset_") else "set": on})
+    return bundle(atlases, quantity, **{"on" if quantity.startswith("onset_") else "set": on})
 
 
-def advantage(atlases: Sequence[Atlas], on: str = "test") -> Curve:
+def advantage(atlases: Sequence[Atlas], on: str = "test") -> Bundle:
     """Nonlinear advantage: error of the linearised network less that of the network, both trained alike."""
     green, blue = read(atlases, "onset_linearised", on), read(atlases, "onset_nonlinear", on)
     if green.values.shape != blue.values.shape:
-        return Curve(np.empty(0), np.empty((len(atlases), 0)))
-    return Curve(green.epochs, green.values - blue.values)
+        return Bundle(np.empty(0), np.empty((len(atlases), 0)))
+    return Bundle(green.epochs, green.values - blue.values)
 
 
 def transitions(atlases: Sequence[Atlas]) -> list[Joint]:
