@@ -108,13 +108,14 @@ def test_memory_bounds_how_many_points_there_are_at_a_time(digits, monkeypatch):
     plain = type(landscape).read
 
     def watched(self, points, **kwargs):
-        seen.append(len(points))
+        if points.dim() == 2:
+            seen.append(len(points))
         return plain(self, points, **kwargs)
 
-    monkeypatch.setattr(type(landscape), "read", watched)
     at_once = surface.plane(landscape, steps=5).losses
-    bounded = surface.plane(landscape, steps=5, memory=7 * 8 * landscape.layout.size).losses
-    assert max(seen[1:]) == 7
+    monkeypatch.setattr(type(landscape), "read", watched)
+    bounded = surface.plane(landscape, steps=5, memory=7 * 8 * landscape.layout.size, way="plain").losses
+    assert max(seen) == 7
     assert torch.allclose(at_once, bounded, rtol=1e-12)
 
 

@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from landform.errors import BadInput
 from landform.landscape import Landscape
+from landform.surface._adaptive import Reading, Refined, check_refinement, refine
 from landform.surface._contract import MEMORY, Extent, counts, one_point, ranges
 from landform.surface._directions import Directions, along, taken
 from landform.surface._random import random
-from landform.surface._reading import Values, read
+from landform.surface._reading import Progress, Reader, Way
 from landform.surface._stored import Stored, load
-from landform.surface._surface import Surface, places
+from landform.surface._surface import Surface, Within, places
 
 Given: TypeAlias = str | Directions | Tensor | None
-Progress: TypeAlias = Callable[[int, int], None]
-# Reads places ``[n, k]``, telling how far it is.
-Reading: TypeAlias = Callable[[Tensor, Progress | None], Values]
 
 
-def line(
-    landscape: Landscape,
-    *,
-    center: Tensor | None = None,
-    extent: Extent | None = None,
-    steps: int = 51,
-    directions: Given = None,
-    seed: int = 0,
-    margin: float = 0.2,
-    out: str | Path | None = None,
-    memory: float = MEMORY,
-    progress: Progress | None = None,
-) -> Surface:
-    """Read a landscape along a line; see `plane`.
+def line(landscape: Landscape, *, steps: int = 51, **settings: Any) -> Surface:
+    """Read a landscape along a line.
 
     Args:
         landscape: what to read.
-        center: ``[P]``.
-        extent: how far to go on both sides, or (lowest, highest).
         steps: how many places.
-        directions: the direction.
-        seed: for a random one.
-        margin: how far to go beyond the marks of the direction.
-        out: a folder to make it in.
-        memory: bytes of points that are made at a time.
-        progress: called with (places read, places in all).
+        settings: as for `plane`; ``directions`` is one direction.
 
     Returns:
         The line, a surface of one axis.
     """
-    return _grid(landscape, 1, center, extent, steps, directions, seed, margin, out, memory, progress)
+    return _grid(landscape, 1, steps=steps, **settings)
 
 
 def plane(
@@ -67,16 +46,21 @@ def plane(
     directions: Given = None,
     seed: int = 0,
     margin: float = 0.2,
+    tolerance: float | None = None,
+    within: Within = "range",
+    way: Way = "quick",
     out: str | Path | None = None,
     memory: float = MEMORY,
     progress: Progress | None = None,
 ) -> Surface:
     """Read a landscape on a plane.
 
-    BatchNorm's statistics are those of each place, recomputed where the landscape does so.
+    BatchNorm's statistics are those of each place, recomputed where the landscape does so. Layers that read the data
+    alone are worked out for the centre and the directions, and mixed; what is read so is compared with the landscape's
+    own reading at three places, and where they differ by more than rounding all is read plainly.
 
     Args:
-        landscape: what to read.
+        landscape: what to read; the model behind it is not touched.
         center: the point at the origin of the coordinates, ``[P]``; by default the one that the directions were made
             at, else where the model is.
         extent: how far to go on both sides of the centre, or (lowest, highest), or one of these for each axis, in
@@ -86,9 +70,14 @@ def plane(
             ``"layer"``, ``"model"``, ``"unit"`` or ``"gaussian"``, random ones of that scale; or a tensor ``[2, P]``.
         seed: for random ones.
         margin: how far to go beyond the marks, as a share of their range.
-        out: a folder to make it in: a call that was interrupted goes on from what it had read, `load` reads it when it
-            is finished.
-        memory: bytes of points that are made at a time.
+        tolerance: read only where the surface bends, and interpolate to within this share elsewhere, such as 0.01;
+            None reads every place.
+        within: of what the tolerance is a share: of the ``"range"`` of the losses on the grid, as a picture shows
+            them, or of the ``"value"`` at each place, which takes many more places where a loss is near zero.
+        way: ``"plain"`` reads every place as the landscape reads points.
+        out: a folder to make it in: killed and made again with the same arguments it goes on where it was, and once
+            finished it is read from there.
+        memory: bytes that may be held at a time.
         progress: called with (places read, places in all).
 
     Returns:
@@ -97,104 +86,103 @@ def plane(
     Raises:
         BadInput: when something does not fit; the message says what.
     """
-    return _grid(landscape, 2, center, extent, steps, directions, seed, margin, out, memory, progress)
+    return _grid(
+        landscape, 2, center=center, extent=extent, steps=steps, directions=directions, seed=seed, margin=margin,
+        tolerance=tolerance, within=within, way=way, out=out, memory=memory, progress=progress,
+    )  # fmt: skip
 
 
-def volume(
-    landscape: Landscape,
-    *,
-    center: Tensor | None = None,
-    extent: Extent | None = None,
-    steps: int | Sequence[int] = 11,
-    directions: Given = None,
-    seed: int = 0,
-    margin: float = 0.2,
-    out: str | Path | None = None,
-    memory: float = MEMORY,
-    progress: Progress | None = None,
-) -> Surface:
-    """Read a landscape in a volume; see `plane`.
+def volume(landscape: Landscape, *, steps: int | Sequence[int] = 11, **settings: Any) -> Surface:
+    """Read a landscape in a volume.
 
     Args:
         landscape: what to read.
-        center: ``[P]``.
-        extent: how far to go.
         steps: how many places each axis has.
-        directions: three of them.
-        seed: for random ones.
-        margin: how far to go beyond the marks of the directions.
-        out: a folder to make it in.
-        memory: bytes of points that are made at a time.
-        progress: called with (places read, places in all).
+        settings: as for `plane`; ``directions`` are three.
 
     Returns:
         The volume, a surface of three axes.
     """
-    return _grid(landscape, 3, center, extent, steps, directions, seed, margin, out, memory, progress)
+    return _grid(landscape, 3, steps=steps, **settings)
 
 
 def _grid(
     landscape: Landscape,
     axes: int,
-    center: Tensor | None,
-    extent: Extent | None,
+    *,
     steps: int | Sequence[int],
-    directions: Given,
-    seed: int,
-    margin: float,
-    out: str | Path | None,
-    memory: float,
-    progress: Progress | None,
+    center: Tensor | None = None,
+    extent: Extent | None = None,
+    directions: Given = None,
+    seed: int = 0,
+    margin: float = 0.2,
+    tolerance: float | None = None,
+    within: Within = "range",
+    way: Way = "quick",
+    out: str | Path | None = None,
+    memory: float = MEMORY,
+    progress: Progress | None = None,
 ) -> Surface:
     each = counts(steps, axes)
+    check_refinement(tolerance, within)
     basis, centre = settled(landscape, axes, center, directions, seed)
     span = ranges(extent, axes) if extent is not None else _around(basis, margin, axes)
     lines = tuple(_line(low, high, count) for (low, high), count in zip(span, each, strict=True))
+    reader = Reader(landscape, centre, basis.vectors, memory=memory, way=way)
 
-    def plainly(at: Tensor, told: Progress | None) -> Values:
-        return read(landscape, centre, basis.vectors, at, memory=memory, progress=told)
+    def fill(reading: Reading) -> Surface:
+        if tolerance is None:
+            found = reading(places(lines), progress)
+            values = Refined(
+                found.losses.view(each), None if found.errors is None else found.errors.view(each),
+                torch.ones(each, dtype=torch.bool), None, found.how, found.passes,
+            )  # fmt: skip
+        else:
+            values = refine(reading, lines, tolerance, within, progress)
+        return _made(landscape, lines, basis, centre, values, tolerance, within)
 
     if out is None:
-        return _filled(landscape, lines, basis, centre, plainly, progress)
-    stored = Stored(out, landscape, basis, centre, lines)
+        return fill(lambda at, told: reader.read(at, progress=told))
+    stored = Stored(out, landscape, basis, centre, lines, (tolerance, within))
     try:
         if stored.finished:
             return load(out)
-
-        def once(at: Tensor, told: Progress | None) -> Values:
-            return stored.read(lambda part: plainly(part, None), at, told)
-
-        surface = _filled(landscape, lines, basis, centre, once, progress)
+        surface = fill(lambda at, told: stored.read(reader.read, at, told))
         stored.finish(surface)
         return surface
     finally:
         stored.release()
 
 
-def _filled(
+def _made(
     landscape: Landscape,
     lines: tuple[Tensor, ...],
     basis: Directions,
     centre: Tensor,
-    reading: Reading,
-    progress: Progress | None,
+    values: Refined,
+    tolerance: float | None,
+    within: Within,
 ) -> Surface:
-    """Read every place of the grid."""
-    each = tuple(len(one) for one in lines)
-    found = reading(places(lines), progress)
-    middle = _middle(landscape, centre, lines, found)
+    """The surface; at its centre it is what the landscape says there by itself, to the last bit."""
+    own = landscape.read(centre)
+    middle = (places(lines) == 0).all(1).view(values.losses.shape)
+    losses = torch.where(middle, own.loss, values.losses)
+    errors = None if values.errors is None or own.error is None else torch.where(middle, own.error, values.errors)
     return Surface(
         lines,
-        found.losses.view(each),
-        None if found.errors is None else found.errors.view(each),
+        losses,
+        errors,
         basis,
         centre,
-        float(middle.losses[0]),
-        None if middle.errors is None else float(middle.errors[0]),
-        torch.ones(each, dtype=torch.bool),
+        float(own.loss),
+        None if own.error is None else float(own.error),
+        values.read | middle,
         repr(landscape),
-        found.how,
-        found.passes + middle.passes,
+        values.how,
+        values.passes + 1 + (landscape.batchnorm == "recompute"),
+        tolerance,
+        within,
+        values.estimate,
     )
 
 
@@ -246,15 +234,3 @@ def _line(low: float, high: float, count: int) -> Tensor:
         half = torch.arange(count, dtype=torch.float64) - (count - 1) / 2
         return half * (2 * high / (count - 1))
     return torch.linspace(low, high, count, dtype=torch.float64)
-
-
-def _middle(landscape: Landscape, centre: Tensor, lines: Sequence[Tensor], found: Values) -> Values:
-    """What was read at the centre, or is read now."""
-    grid = places(lines)
-    at = (grid == 0).all(1).nonzero()
-    if len(at):
-        i = int(at[0])
-        return Values(found.losses[i : i + 1], None if found.errors is None else found.errors[i : i + 1], found.how, 0)
-    reading = landscape.read(centre)
-    again = 1 + (landscape.batchnorm == "recompute")
-    return Values(reading.loss[None], None if reading.error is None else reading.error[None], found.how, again)

@@ -91,7 +91,8 @@ def load(folder: str | Path) -> Surface:
         return Surface(
             tuple(frame[f"axis{i}"] for i in range(len(frame["vectors"]))),
             values["losses"], values.get("errors"), basis, frame["centre"], float(values["centre_loss"]), error,
-            values["read"], about["about"], about["how"], about["passes"], about["tolerance"],
+            values["read"], about["about"], about["how"], about["passes"], about["tolerance"], about["within"],
+            about["estimate"],
         )  # fmt: skip
     except (KeyError, TypeError) as why:
         raise Damaged(f"{place} holds no whole surface ({why}): remove the folder and make it again.") from None
@@ -105,7 +106,13 @@ class Stored:
     """
 
     def __init__(
-        self, folder: str | Path, landscape: Landscape, basis: Directions, centre: Tensor, axes: Sequence[Tensor]
+        self,
+        folder: str | Path,
+        landscape: Landscape,
+        basis: Directions,
+        centre: Tensor,
+        axes: Sequence[Tensor],
+        refinement: Sequence[Any] = (None, "range"),
     ) -> None:
         """Begin a surface, or go on with one.
 
@@ -115,6 +122,7 @@ class Stored:
             basis: the directions.
             centre: ``[P]``.
             axes: coordinates along each.
+            refinement: tolerance of an adaptive grid, and of what it is a share.
 
         Raises:
             BadInput: when another surface is in it, or another process is at it.
@@ -126,6 +134,7 @@ class Stored:
                 "centre": store.checksum(centre),
                 "directions": store.checksum(basis.vectors),
                 "grid": [store.checksum(axis) for axis in axes],
+                "tolerance": list(refinement),
             }
         )
         self._lock = store.Lock(self.folder)
@@ -259,8 +268,8 @@ def _write_about(folder: Path, key: str, basis: Directions, *, finished: bool, s
         },
     }
     if surface is not None:
-        told = {"about": surface.about, "how": surface.how, "passes": surface.passes, "tolerance": surface.tolerance}
-        content.update(told)
+        names = ("about", "how", "passes", "tolerance", "within", "estimate")
+        content.update((name, getattr(surface, name)) for name in names)
     store.write_json(folder / _ABOUT, content)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.surface._directions import Directions
 from landform.surface._projection import Projection, project
+
+Within: TypeAlias = Literal["range", "value"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,11 @@ class Surface:
         about: the landscape, in words.
         how: how the points were read, in words.
         passes: forward passes over the data that it took.
-        tolerance: largest difference from the full grid that an adaptive one was made for, as a share of the range.
+        tolerance: largest difference from the full grid that an adaptive one was made for; None where every place was
+            read.
+        within: of what it is a share: of the ``"range"`` of the losses, or of the ``"value"`` at each place.
+        estimate: the largest miss, in the same measure, where the interpolation was tried against the landscape and
+            found good enough.
     """
 
     axes: tuple[Tensor, ...]
@@ -45,6 +52,8 @@ class Surface:
     how: str
     passes: int
     tolerance: float | None = None
+    within: Within = "range"
+    estimate: float | None = None
 
     @property
     def alphas(self) -> Tensor:
@@ -100,9 +109,10 @@ class Surface:
     def __str__(self) -> str:
         size = " x ".join(str(len(axis)) for axis in self.axes)
         low, high = self._range()
+        missed = "" if self.estimate is None else f", the others to {self.estimate:.1%} of their {self.within}"
         return (
             f"{size} {'line' if len(self.axes) == 1 else 'grid'} of losses from {low:.4g} to {high:.4g} around "
-            f"{self.centre_loss:.4g}; {self.basis}; {int(self.read.sum())} of {self.read.numel()} places read"
+            f"{self.centre_loss:.4g}; {self.basis}; {int(self.read.sum())} of {self.read.numel()} places read{missed}"
         )
 
     def _axis(self, i: int) -> Tensor:
