@@ -17,6 +17,9 @@ from landform.report._panels import Panel, Panels
 from landform.report._path_figures import barrier_map, profile
 from landform.report._print import check_browser, print_page
 from landform.report._study_page import StudyMaterial, gather_study, is_study
+from landform.report._surface_figures import cut_lines, surface_line, surface_map
+from landform.report._surface_page import surface_figures, surface_page
+from landform.report._terrain import Terrain, Way
 
 __all__ = [
     "Axis",
@@ -32,6 +35,8 @@ __all__ = [
     "Panels",
     "Series",
     "StudyMaterial",
+    "Terrain",
+    "Way",
     "as_json",
     "barrier_map",
     "check_browser",
@@ -40,6 +45,7 @@ __all__ = [
     "compare",
     "comparison",
     "connectors",
+    "cut_lines",
     "deep_figures",
     "distance_map",
     "draw",
@@ -52,5 +58,9 @@ __all__ = [
     "print_page",
     "profile",
     "report",
+    "surface_figures",
+    "surface_line",
+    "surface_map",
+    "surface_page",
     "write_gallery",
 ]

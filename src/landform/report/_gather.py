@@ -17,6 +17,8 @@ from landform.recording import Trajectory
 from landform.report._deep_figures import DRAWN, deep_figures
 from landform.report._kernel_figures import MAPPED, heat_maps
 from landform.report._material import Material, Measured, Spread
+from landform.report._surface_figures import DRAWN as AROUND
+from landform.report._surface_figures import around
 
 
 def gather(source: Atlas | Trajectory | str | Path) -> Material:
@@ -47,7 +49,7 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
             measured[name] = as_rows(labelled)
         elif len(set(labelled.dims) - {"set", "time"}) == 1 and not labelled.lengths:
             spread[name] = as_spread(labelled)
-        elif name not in (*MAPPED, *DRAWN):
+        elif name not in (*MAPPED, *DRAWN, *AROUND):
             notes.append(f"{name} ({', '.join(labelled.dims)}) has no figure on this page: read it from the atlas.")
     if not measured and not spread:
         notes.append("Nothing has been measured along this run yet: landform survey does so.")
@@ -59,9 +61,9 @@ def gather(source: Atlas | Trajectory | str | Path) -> Material:
     return Material(
         name=trajectory.folder.resolve().name,
         measured=measured,
-        spread={name: each for name, each in spread.items() if name not in (*MAPPED, *DRAWN)},
+        spread={name: each for name, each in spread.items() if name not in (*MAPPED, *DRAWN, *AROUND)},
         maps=tuple(heat_maps(atlas)),
-        deep=tuple(deep_figures([atlas])),
+        deep=(*deep_figures([atlas]), *around(atlas)),
         curves=_curves(trajectory),
         settings=_settings(trajectory),
         records=len(trajectory),

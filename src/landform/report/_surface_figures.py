@@ -12,7 +12,7 @@ import numpy as np
 from landform.atlas import Atlas
 from landform.errors import BadInput
 from landform.report._figure import Axis, Figure, Numbers, Series
-from landform.report._lines import value_axis
+from landform.report._lines import time_axis, value_axis
 from landform.report._terrain import Terrain, Way
 
 if TYPE_CHECKING:
@@ -186,25 +186,59 @@ def cut_lines(found: Cuts, *, error: bool = False, threshold: float | None = Non
     )
 
 
-def surface_maps(atlas: Atlas) -> list[Terrain]:
-    """Planes around records that a survey read, on its first data set.
+def around(atlas: Atlas) -> list[Figure | Terrain]:
+    """What a survey measured around the records of a run, on its first data set.
 
     Args:
         atlas: what was measured.
 
     Returns:
-        One figure for each time at which there is one.
+        Widths of the tunnel along the run, and a map for each time at which a plane was read.
     """
-    if "around_loss" not in atlas.names():
-        return []
+    widths = _widths(atlas) if "tunnel_width" in atlas.names() else None
+    return [*([] if widths is None else [widths]), *(_planes(atlas) if "around_loss" in atlas.names() else [])]
+
+
+def _widths(atlas: Atlas) -> Figure | None:
+    """Median width in two units along the run, with all cuts as a band; None where the run was never below."""
+    values, epochs = _first(atlas, "tunnel_width"), np.asarray(atlas["tunnel_width"].coords["time"], dtype=np.float64)
+    level = _first(atlas, "tunnel_threshold")
+    # An infinite width is one that was not found within reach: it has no place on the figure.
+    seen = np.where(np.isfinite(values), values, np.nan)
+    if not np.isfinite(seen).any():
+        return None
+    series = []
+    for place, (unit, name) in enumerate(((1, "in norms of the weights"), (2, "in norms of each filter"))):
+        rows = seen[:, unit]
+        some = np.isfinite(rows).any(1)
+        low, middle, high = (np.full(len(rows), np.nan) for _ in range(3))
+        low[some], high[some] = np.nanmin(rows[some], axis=1), np.nanmax(rows[some], axis=1)
+        middle[some] = np.nanmedian(rows[some], axis=1)
+        series.append(Series(name, epochs, middle, "marked", place, low, high))
+    missing = int(np.isinf(values[:, 2]).sum())
+    return Figure(
+        "tunnel-width",
+        "Width of the tunnel",
+        f"How far random straight lines through the record lead, from wall to wall, while the loss stays below "
+        f"{level[np.isfinite(level)][0]:.3g}; median and range over {values.shape[2]} lines. Wider with time: the run "
+        "has come to a place where the loss is low all around."
+        + (f" {missing} lines had no wall within reach and are left out." if missing else ""),
+        "Records above that loss are in no tunnel and have no width. Widths in norms of the weights grow and shrink "
+        "with the scale of layers that normalisation or the next layer undoes; those in filter norms do not.",
+        time_axis("auto", epochs),
+        value_axis("width from wall to wall", series, "auto"),
+        tuple(series),
+    )
+
+
+def _planes(atlas: Atlas) -> list[Figure | Terrain]:
     labelled = atlas["around_loss"]
-    values = np.asarray(labelled.values, dtype=np.float64)
-    values = values[0] if "set" in labelled.dims else values
+    values = _first(atlas, "around_loss")
     settings = atlas.settings("around_loss")
-    told = _told(settings)
+    told = str(settings.get("scale", "filter"))
     norms = _first(atlas, "around_norms")
     angles = _first(atlas, "around_angle")
-    found = []
+    found: list[Figure | Terrain] = []
     for i, epoch in enumerate(np.asarray(labelled.coords["time"], dtype=np.float64)):
         if not np.isfinite(values[i]).any():
             continue
@@ -236,13 +270,10 @@ def surface_maps(atlas: Atlas) -> list[Terrain]:
 
 
 def _first(atlas: Atlas, name: str) -> Numbers:
+    """Numbers at each time, on the first data set."""
     labelled = atlas[name]
     values = np.asarray(labelled.values, dtype=np.float64)
-    return values[0] if "set" in labelled.dims else values
-
-
-def _told(settings: Mapping[str, object]) -> str:
-    return str(settings.get("scale", "filter"))
+    return np.asarray(values[0] if "set" in labelled.dims else values)
 
 
 def _values(values: Tensor | None, error: bool) -> Numbers:

@@ -14,6 +14,7 @@ from landform.report._figure import Axis, Numbers, Scale, decades
 # Dark is low; told apart in grey and by colour-blind readers (viridis, of which these are thirteen even steps).
 COLOURS = ("#440154", "#482173", "#433e85", "#38588c", "#2d708e", "#25858e", "#1e9b8a", "#2ab07f", "#52c569", "#86d549",
            "#c2df23", "#eae51a", "#fde725")  # fmt: skip
+_HALO = "rgba(255,255,255,0.85)"
 _LEVELS = 14
 # Beyond this ratio of their spans two axes are not drawn at one scale: the figure would be a strip.
 _STRIP = 2.5
@@ -213,36 +214,43 @@ def _map(figure: Terrain) -> dict[str, Any]:
     ]
     if figure.foretold is not None:
         name, values = figure.foretold
+        lines: dict[str, Any] = {
+            "type": "contour",
+            "x": figure.alphas.tolist(),
+            "y": figure.betas.tolist(),
+            "z": _rows(figure.placed(values).T),
+            "contours": {"start": low + step, "end": high - step, "size": 2 * step, "coloring": "none"},
+            "showscale": False,
+            "hoverinfo": "skip",
+        }
+        below = {"line": {"width": 3, "color": _HALO}, "showlegend": False, "meta": {"own": True}}
+        data.append({**lines, **below})
         data.append(
             {
-                "type": "contour",
+                **lines,
                 "name": name,
-                "x": figure.alphas.tolist(),
-                "y": figure.betas.tolist(),
-                "z": _rows(figure.placed(values).T),
-                "contours": {"start": low + step, "end": high - step, "size": 2 * step, "coloring": "none"},
-                "line": {"dash": "dash", "width": 1.6},
-                "showscale": False,
                 "showlegend": True,
-                "hoverinfo": "skip",
+                "line": {"dash": "dash", "width": 1.6},
                 "meta": {"colour": 3, "band": False},
             }
         )
-    data += [
-        {
-            "type": "scatter",
-            "name": way.name,
-            "x": way.places[:, 0].tolist(),
-            "y": way.places[:, 1].tolist(),
-            "text": list(way.labels),
-            "mode": "lines+markers",
-            "line": {"width": 2.5},
-            "marker": {"size": 5},
-            "hovertemplate": ("%{text}<br>" if way.labels else "") + "at %{x:.3g}, %{y:.3g}<extra></extra>",
-            "meta": {"colour": way.colour, "band": False},
-        }
-        for way in figure.ways
-    ]
+    for way in figure.ways:
+        line = {"type": "scatter", "x": _numbers(way.places[:, 0]), "y": _numbers(way.places[:, 1])}
+        # White below, so that it is seen on every colour.
+        halo = {"mode": "lines", "line": {"width": 5.5, "color": _HALO}, "hoverinfo": "skip", "showlegend": False}
+        data.append({**line, **halo, "meta": {"own": True}})
+        data.append(
+            {
+                **line,
+                "name": way.name,
+                "text": list(way.labels),
+                "mode": "lines+markers",
+                "line": {"width": 2.5},
+                "marker": {"size": 5},
+                "hovertemplate": ("%{text}<br>" if way.labels else "") + "at %{x:.3g}, %{y:.3g}<extra></extra>",
+                "meta": {"colour": way.colour, "band": False},
+            }
+        )
     legend = bool(figure.ways) or figure.foretold is not None
     span = {"constrain": "domain", "showgrid": False}
     layout: dict[str, Any] = {
@@ -294,8 +302,8 @@ def _relief(figure: Terrain) -> dict[str, Any]:
             {
                 "type": "scatter3d",
                 "name": way.name,
-                "x": way.places[:, 0].tolist(),
-                "y": way.places[:, 1].tolist(),
+                "x": _numbers(way.places[:, 0]),
+                "y": _numbers(way.places[:, 1]),
                 "z": _numbers(heights),
                 "text": list(way.labels),
                 "mode": "lines+markers",
@@ -307,7 +315,7 @@ def _relief(figure: Terrain) -> dict[str, Any]:
         )
     # Greys that can be seen on a light and on a dark ground.
     grid = {
-        "gridcolor": "rgba(128,138,146,0.45)",
+        "gridcolor": "#98a1a7",
         "zeroline": False,
         "showbackground": False,
         "tickfont": {"size": 10},

@@ -52,7 +52,7 @@ def draw_terrain(figure: Terrain, kind: Literal["png", "svg"] = "png", *, dark: 
         "grid.color": ink["grid"],
     }
     with matplotlib.rc_context({**RC, **inks}):
-        below, above = _LINE * len(figure.notes) + 0.08, _height(figure)
+        below, above = _LINE * len(figure.notes) + (0.25 if figure.relief else 0.08), _height(figure)
         whole = above + below
         canvas = Canvas(figsize=(_WIDE, whole), dpi=150, layout="constrained", facecolor=ink["ground"])
         engine: Any = canvas.get_layout_engine()
@@ -88,8 +88,10 @@ def _map(canvas: Any, figure: Terrain, dark: bool) -> None:
         name, values = figure.foretold
         u, v, told = figure.smooth(figure.placed(values))
         other = np.ma.masked_invalid(told.T)
-        axes.contour(u, v, other, levels=levels[1:-1:2], colors=_HALO, linewidths=1.2, linestyles="dashed")
-        axes.plot([], [], color="#8d969c", linewidth=1.2, linestyle="dashed", label=name)
+        ink = nth(palette, 3)
+        axes.contour(u, v, other, levels=levels[1:-1:2], colors=_HALO, linewidths=2.2, linestyles="solid", alpha=0.85)
+        axes.contour(u, v, other, levels=levels[1:-1:2], colors=ink, linewidths=1.3, linestyles="dashed")
+        axes.plot([], [], color=ink, linewidth=1.3, linestyle="dashed", label=name)
     for way in figure.ways:
         colour = nth(palette, way.colour)
         axes.plot(
@@ -152,8 +154,8 @@ def _relief(canvas: Any, figure: Terrain, ink: Mapping[str, str], dark: bool) ->
         colour = nth(DARK if dark else LIGHT, way.colour)
         axes.plot(way.places[:, 0], way.places[:, 1], heights, color=colour, linewidth=2, label=way.name, zorder=3)
     spans = float(np.ptp(figure.alphas)), float(np.ptp(figure.betas))
-    axes.set_box_aspect((*((s / max(spans) if figure.equal else 1.0) for s in spans), 0.6), zoom=1.06)
-    axes.view_init(elev=36, azim=-125)
+    axes.set_box_aspect((*((s / max(spans) if figure.equal else 1.0) for s in spans), 0.6), zoom=0.98)
+    axes.view_init(elev=42, azim=-125)
     for axis, label in ((axes.xaxis, figure.x.label), (axes.yaxis, figure.y.label), (axes.zaxis, figure.label)):
         axis.set_label_text(label, fontsize=8)
         axis.set_pane_color((0, 0, 0, 0))
