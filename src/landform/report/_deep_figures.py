@@ -12,6 +12,7 @@ from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import OTHER, TEST, TRAIN, Times, time_axis, value_axis
 from landform.report._panels import Panel, Panels
+from landform.report._terrain import Terrain, Way
 from landform.series import Correlations, Joint
 from landform.studies import Bundle, advantage, bundle, read
 
@@ -20,6 +21,7 @@ DRAWN = (
     "children_loss_line",
     "children_error_line",
     *(f"onset_{name}" for name in ("own", "machine", "machine_from", "linearised", "linearised_best")),
+    *(f"family_plane_{name}" for name in ("loss", "error", "family_alphas", "family_betas", "ways")),
     *(f"onset_{name}" for name in ("nonlinear", "nonlinear_best", "probe", "probe_best", "lr")),
 )
 GREEN, BLUE, RED, PURPLE, NULL = 2, 0, 1, 3, 4
@@ -63,7 +65,7 @@ _ROWS: tuple[tuple[str, tuple[tuple[str, str | None, str], ...]], ...] = (
 
 def deep_figures(
     atlases: Sequence[Atlas], times: Times = "auto", joint: Sequence[Joint] = ()
-) -> list[Figure | HeatMap | Panels]:
+) -> list[Figure | HeatMap | Panels | Terrain]:
     """Describe the figures for which there are numbers of children, onsets, or several quantities at once.
 
     Args:
@@ -79,6 +81,7 @@ def deep_figures(
         barrier_lines(atlases),
         onset_errors(atlases, times),
         advantage_and_barrier(atlases),
+        family_map(atlases),
     ]
     return [figure for figure in found if figure is not None]
 
@@ -145,6 +148,54 @@ def barrier_lines(atlases: Sequence[Atlas]) -> Figure | None:
         Axis("place on the line from one child to the other"),
         Axis("wrong labels", percent=True),
         tuple(lines),
+    )
+
+
+def family_map(atlases: Sequence[Atlas]) -> Terrain | None:
+    """The plane through a record and the ends of two of its children, of the first run; None where it is not there."""
+    atlas = atlases[0]
+    name = next((name for name in ("family_plane_error", "family_plane_loss") if name in atlas.names()), None)
+    if name is None:
+        return None
+    labelled = atlas[name]
+    sets = [str(each) for each in np.atleast_1d(labelled.coords.get("set", np.array("train")))]
+
+    def first(quantity: str) -> Numbers:
+        """The numbers at the first time, on the last set."""
+        whole = atlas[quantity]
+        values = np.asarray(whole.values, dtype=np.float64)
+        return np.asarray(values[(-1, 0)] if "set" in whole.dims else values[0])
+
+    values, ways = first(name), first("family_plane_ways")
+    alphas, betas = first("family_plane_family_alphas"), first("family_plane_family_betas")
+    if not np.isfinite(values).any():
+        return None
+    epoch, share = float(labelled.coords["time"][0]), float(first("family_plane_share"))
+    called = ("the run itself", "one child", "another child")
+    drawn = []
+    for place, (label, points) in enumerate(zip(called, ways, strict=True)):
+        known = points[np.isfinite(points).all(1)]
+        if len(known):
+            drawn.append(Way(label, known, colour=(PURPLE, TEST, BLUE)[place]))
+    ends = [(way.name, float(way.places[-1, 0]), float(way.places[-1, 1])) for way in drawn[1:]]
+    return Terrain(
+        "family-plane",
+        "The plane through two children",
+        f"The landscape ({'share of wrong labels' if name.endswith('error') else 'loss'}, {sets[-1]}) on the plane "
+        f"through the point of epoch {epoch:.3g}, where two children left the run, and the ends of both; and the ways "
+        "that led there. Two valleys with a ridge between them are what a barrier is (Fort et al. 2020, figure 1).",
+        "The ways are projected: they lie off the plane, where the landscape is another. Only the three points that "
+        "settle the plane lie on it.",
+        Axis("distance towards one child"),
+        Axis("distance towards the other, across"),
+        alphas,
+        betas,
+        values,
+        "wrong labels" if name.endswith("error") else "mean loss",
+        percent=name.endswith("error"),
+        ways=tuple(drawn),
+        marks=(("where they leave", 0.0, 0.0), *ends),
+        notes=(f"{share:.0%} of the squared distances of all points drawn lie in the plane",),
     )
 
 

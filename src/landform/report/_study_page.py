@@ -22,11 +22,9 @@ from landform.recording import Trajectory
 from landform.report import _curvature_figures as curvature
 from landform.report._deep_figures import correlation_maps, deep_figures
 from landform.report._facts import Fact, number
-from landform.report._figure import Figure
 from landform.report._gather import gather, one_line
-from landform.report._heat import HeatMap
 from landform.report._lines import Times
-from landform.report._panels import Panels
+from landform.report._material import Drawn
 from landform.series import interval
 from landform.studies import (
     CLAIMS,
@@ -68,7 +66,7 @@ class StudyMaterial:
     facts: tuple[Fact, ...]
     claims: tuple[Claim, ...]
     controls: dict[str, dict[str, Claim]]
-    figures: tuple[Figure | HeatMap | Panels, ...]
+    figures: tuple[Drawn, ...]
     settings: dict[str, dict[str, Any]]
     notes: tuple[str, ...]
     command: str
@@ -114,7 +112,7 @@ def gather_study(folder: str | Path, times: Times = "auto") -> StudyMaterial:
     joint = transitions(atlases)
     tables = together(atlases, protocol.spawns)
     first = gather(runs[0])
-    figures: list[Figure | HeatMap | Panels] = [*deep_figures(atlases, times, joint)]
+    figures: list[Drawn] = [*deep_figures(atlases, times, joint)]
     figures += list(first.maps)
     figures += correlation_maps(tables)
     if (ridges := curvature.density(first, times)) is not None:
