@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,21 +12,12 @@ from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.surface._contract import MEMORY, at_least, one_point
 from landform.surface._directions import Directions, check
+from landform.surface._projection import Points
 
 # Up to this many parameters the whole Hessian is made.
 _DENSE = 200
 # A component of less than this share of the first is rounding.
 _ROUNDING = 1e-12
-
-
-class Points(Protocol):
-    """Points that can be read a few at a time, such as ``trajectory.points``."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: slice, /) -> Tensor:
-        """Some of them, ``[n, P]``."""
 
 
 def hessian(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,16 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.surface._contract import MEMORY
 from landform.surface._directions import Directions
+
+
+class Points(Protocol):
+    """Points that can be read a few at a time, such as ``trajectory.points``."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: slice, /) -> Tensor:
+        """Some of them, ``[n, P]``."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Projection:
         )
 
 
-def project(centre: Tensor, basis: Directions, points: Any, names: Sequence[str] = ()) -> Projection:
+def project(centre: Tensor, basis: Directions, points: Tensor | Points, names: Sequence[str] = ()) -> Projection:
     """Project points onto the space that directions span from a centre.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landform.errors import BadInput
 from landform.surface._directions import Directions
-from landform.surface._projection import Projection, project
+from landform.surface._projection import Points, Projection, project
 
 Within: TypeAlias = Literal["range", "value"]
 
@@ -94,7 +94,7 @@ class Surface:
             raise BadInput(f"Coordinates are [{len(self.axes)}] or [n, {len(self.axes)}]; got {list(at.shape)}.")
         return points_at(self.centre, self.directions, at)
 
-    def project(self, points: Tensor, *, names: Sequence[str] = ()) -> Projection:
+    def project(self, points: Tensor | Points, *, names: Sequence[str] = ()) -> Projection:
         """Where other points, such as a trajectory's, lie on the surface, and how much of them does not.
 
         Args:
