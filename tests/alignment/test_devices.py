@@ -8,9 +8,9 @@ from shapes_of_models import OTHERS, zoo
 
 import landform as lf
 from landform import alignment
-from landform.alignment._axes import find, fixed, free, leaves
 from landform.alignment._products import PRODUCTS
 from landform.alignment._rules import Call
+from landform.alignment._terms import find, fixed, free, leaves
 
 ZOO = zoo()
 

@@ -1,131 +1,29 @@
-"""Axes of tensors as terms, and what makes two of them the same.
+"""What makes two axes the same: reading operations one by one ties terms to one another.
 
-Every axis of a tensor is a term over unknowns: an unknown stands for a permutation of so many places. Reading a model's
-operations one by one says which axes are permuted together (`unify`), which cannot be permuted (`fix`), which fall into
-parts that stand behind one another (`cut`: ``SUM``) and which are blocks of blocks (`factor`: ``PROD``, the outer part
-first). What nobody has constrained at the end is a symmetry.
-
-An unknown may be a *family*: one permutation for each index of other axes (``per``), as the places inside the heads of
-attention are permuted differently in each head. A family has a meaning only in tensors that have those axes too;
-`settle` makes one permutation of it where they are gone.
+Operations say which axes are permuted together (`unify`), which cannot be permuted (`fix`), which fall into parts
+(`cut`) and which into blocks (`factor`). What nobody has constrained at the end is a symmetry. `settle` makes one
+permutation of a family where the axes it is over are gone, `blend` where numbers are mixed along them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-FREE, FIXED, SUM, PROD = "free", "fixed", "sum", "prod"
-
-
-class Axis:
-    """A term: an unknown permutation, places that stay, a sum of terms or a product of terms.
-
-    Attributes:
-        size: how many places.
-        kind: ``"free"``, ``"fixed"``, ``"sum"`` or ``"prod"``.
-        parts: of a sum, in order; of a product, the outer first.
-        why: of places that stay, the reason.
-        per: of an unknown, the axes for each index of which there is a permutation of its own.
-        link: the term it was found to be; `find` follows it.
-        cuts: of a family, what it is within a part of one of its axes.
-    """
-
-    __slots__ = ("cuts", "kind", "link", "parts", "per", "size", "why")
-
-    def __init__(
-        self, size: int, kind: str = FREE, parts: Sequence[Axis] = (), why: str = "", per: Sequence[Axis] = ()
-    ) -> None:
-        self.size, self.kind, self.why = size, kind, why
-        self.parts, self.per = list(parts), list(per)
-        self.link: Axis | None = None
-        self.cuts: list[tuple[Axis, Axis]] = []
-
-
-def free(size: int, per: Sequence[Axis] = ()) -> Axis:
-    """An unknown; a single place is no unknown."""
-    return Axis(size, FREE, per=per) if size > 1 else fixed(size)
-
-
-def fixed(size: int, why: str = "") -> Axis:
-    """Places that stay where they are."""
-    return Axis(size, FIXED, why=why)
-
-
-def alias(axis: Axis) -> Axis:
-    """The same axis as a part of its own: an axis can be a part of a sum twice."""
-    other = Axis(axis.size, axis.kind)
-    other.link = axis
-    return other
-
-
-def find(axis: Axis) -> Axis:
-    """What an axis was found to be."""
-    while axis.link is not None:
-        if axis.link.link is not None:
-            axis.link = axis.link.link
-        axis = axis.link
-    return axis
-
-
-def concat(parts: Sequence[Axis]) -> Axis:
-    """Axes behind one another."""
-    kept = [part for part in parts if part.size]
-    if len(kept) == 1:
-        return kept[0]
-    return Axis(sum(part.size for part in kept), SUM, kept) if kept else fixed(0)
-
-
-def times(factors: Sequence[Axis]) -> Axis:
-    """Blocks of blocks, the outer first."""
-    kept: list[Axis] = []
-    size = 1
-    for factor in factors:
-        size *= factor.size
-        term = find(factor)
-        if term.kind == PROD:
-            kept.extend(times(term.parts).parts)
-        elif factor.size != 1:
-            kept.append(factor)  # not what it was found to be: parts of a sum are told apart by themselves
-    if len(kept) == 1:
-        return kept[0]
-    return Axis(size, PROD, kept) if kept else fixed(size)
-
-
-def leaves(axis: Axis) -> Iterator[Axis]:
-    """All unknowns and fixed places of a term."""
-    axis = find(axis)
-    if axis.kind in (FREE, FIXED):
-        yield axis
-    else:
-        for part in axis.parts:
-            yield from leaves(part)
-
-
-def nodes(axis: Axis) -> Iterator[Axis]:
-    """Every term inside a term, itself first."""
-    axis = find(axis)
-    yield axis
-    for part in axis.parts:
-        yield from nodes(part)
-
-
-def contexts(leaf: Axis) -> list[Axis]:
-    """The axes for each index of which a family has a permutation of its own: no products, no single places."""
-    found: dict[int, Axis] = {}
-
-    def look(axis: Axis) -> None:
-        axis = find(axis)
-        if axis is leaf or axis.size == 1:
-            return
-        if axis.kind == PROD:
-            for factor in axis.parts:
-                look(factor)
-        else:
-            found[id(axis)] = axis
-
-    for axis in leaf.per:
-        look(axis)
-    return list(found.values())
+from landform.alignment._terms import (
+    FIXED,
+    FREE,
+    PROD,
+    SUM,
+    Axis,
+    concat,
+    contexts,
+    find,
+    fixed,
+    free,
+    leaves,
+    nodes,
+    times,
+)
 
 
 def narrow(leaf: Axis, keep: Collection[int]) -> None:
@@ -151,6 +49,22 @@ def settle(axes: Sequence[Axis]) -> None:
                 narrow(leaf, here)
 
 
+def blend(mixed: Sequence[Axis], others: Sequence[Axis]) -> None:
+    """Say that numbers along some axes of a tensor are mixed, as by a norm, though the axes stay.
+
+    Families on other axes cannot be permuted differently along them.
+
+    Args:
+        mixed: the axes that are mixed.
+        others: the other axes of the tensor.
+    """
+    inside = {id(node) for axis in mixed for node in nodes(axis)}
+    for axis in others:
+        for leaf in list(leaves(axis)):
+            if leaf.per:
+                narrow(leaf, {id(context) for context in contexts(leaf)} - inside)
+
+
 def restrict(axis: Axis, part: Axis) -> Axis:
     """What a term is where another axis of the tensor is cut down to one of its parts."""
     axis = find(axis)
@@ -171,6 +85,10 @@ def restrict(axis: Axis, part: Axis) -> Axis:
     for place, within in axis.cuts:
         if place is part:
             return find(within)
+    if any(place is one for place, _ in axis.cuts for c in now if c is not context for one in c.parts):
+        # Cut along two axes, what it is in each part could be found in two ways: only the second is kept.
+        narrow(axis, {id(c) for c in now if not any(place is one for place, _ in axis.cuts for one in c.parts)})
+        return restrict(axis, part)
     others = [restrict(c, part) for c in now if c is not context]
     found = free(axis.size, [*others, part] if part.size > 1 else others)
     axis.cuts.append((part, found))
@@ -187,16 +105,6 @@ def fix(axis: Axis, why: str) -> None:
     elif axis.kind != FIXED:
         for part in axis.parts:
             fix(part, why)
-
-
-def moves(axis: Axis) -> bool:
-    """Whether any place of an axis may still move."""
-    return any(leaf.kind == FREE for leaf in leaves(axis))
-
-
-def reason(axis: Axis) -> str:
-    """Why the first place that stays does so."""
-    return next((leaf.why for leaf in leaves(axis) if leaf.kind == FIXED and leaf.why), "")
 
 
 def cut(axis: Axis, at: int) -> tuple[Axis, Axis]:

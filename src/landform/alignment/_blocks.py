@@ -11,7 +11,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from landform.alignment._axes import SUM, Axis, concat, contexts, find, fixed, leaves, narrow, restrict
+from landform.alignment._axes import narrow, restrict
+from landform.alignment._terms import FIXED, PROD, SUM, Axis, concat, contexts, find, fixed, nodes
 
 Permutations: TypeAlias = Mapping[str, Tensor]
 
@@ -192,24 +193,14 @@ def plans(axes: Sequence[Axis]) -> Iterator[Plan]:
     Yields:
         The grids.
     """
-    _single(axes)
     yield from _parted([(0, [(axis, 1)]) for axis in axes])
-
-
-def _single(axes: Sequence[Axis]) -> None:
-    """Take families over axes that stay apart, where these are few; make one permutation of the others."""
-    for axis in axes:
-        for leaf in list(leaves(axis)):
-            for context in contexts(leaf):
-                if context.kind == "fixed" and context.size <= _MOST:
-                    context.link = concat([fixed(1, context.why) for _ in range(context.size)])
 
 
 def _parted(plan: Plan) -> Iterator[Plan]:
     for number, (start, factors) in enumerate(plan):
         for place, (axis, stride) in enumerate(factors):
             term = find(axis)
-            if term.kind == "prod":
+            if term.kind == PROD:
                 inner: list[tuple[Axis, int]] = []
                 size = stride
                 for part in reversed(term.parts):
@@ -221,15 +212,38 @@ def _parted(plan: Plan) -> Iterator[Plan]:
                 return
             if term.kind == SUM:
                 offset = 0
+                # An axis that has the sum itself is told by its own.
+                told = [
+                    m == number or all(node is not term for one, _ in others for node in nodes(one))
+                    for m, (_, others) in enumerate(plan)
+                ]
                 for part in term.parts:
-                    within = [(first, [(restrict(one, part), step) for one, step in others]) for first, others in plan]
+                    within = [
+                        (first, [(restrict(one, part) if told[m] else one, step) for one, step in others])
+                        for m, (first, others) in enumerate(plan)
+                    ]
                     within[number][1][place] = (part, stride)
                     within[number] = (start + offset * stride, within[number][1])
                     yield from _parted(within)
                     offset += part.size
                 return
+    if _single(plan):
+        yield from _parted(plan)
+        return
     for _, factors in plan:
         for axis, _ in factors:
             # What a family is over must be an axis of the grid; sums are none.
             narrow(axis, {id(find(one)) for _, others in plan for one, _ in others})
     yield [(start, [(find(axis), step) for axis, step in factors]) for start, factors in plan]
+
+
+def _single(plan: Plan) -> bool:
+    """Take families over axes that stay apart, where these are few; tell whether there were any."""
+    here = {id(find(axis)): find(axis) for _, factors in plan for axis, _ in factors}
+    found = False
+    for leaf in list(here.values()):
+        for context in contexts(leaf) if leaf.per else ():
+            if context.kind == FIXED and context.size <= _MOST and id(context) in here:
+                context.link = concat([fixed(1, context.why) for _ in range(context.size)])
+                found = True
+    return found

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
-from landform.alignment._axes import FREE, Axis, contexts, find, leaves, moves, reason
 from landform.alignment._blocks import Block, Group, Piece, Plan, plans
 from landform.alignment._symmetries import Read, Symmetries
+from landform.alignment._terms import FREE, Axis, contexts, find, leaves, moves, reason
 from landform.alignment._trace import Trace, Unknown, plainly
 from landform.errors import BadInput
 from landform.landscape import Landscape, first_line
@@ -136,13 +136,13 @@ def apart(numbers: Tensor, seed: int) -> Tensor:
     return numbers + 0.1 * noise * (1 if numbers.dim() == 0 else max(float(numbers.std(correction=0)), 0.1))
 
 
-def few(batch: Any) -> Any:
+def few(batch: Any, most: int = _SAMPLES) -> Any:
     """The first samples of a batch that a loader cut."""
     leaves = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
     sizes = {leaf.shape[0] for leaf in leaves if leaf.dim()}
-    if len(sizes) != 1 or any(not leaf.dim() for leaf in leaves) or max(sizes) <= _SAMPLES:
+    if len(sizes) != 1 or any(not leaf.dim() for leaf in leaves) or max(sizes) <= most:
         return batch
-    return pytree.tree_map_only(Tensor, lambda tensor: tensor[:_SAMPLES], batch)
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor[:most], batch)
 
 
 def _named(
@@ -165,15 +165,15 @@ def _named(
         for name, own in axes.items()
     }
     reads = tuple(
-        Read(product, place, axis, block, site)
+        Read(product, place, axis, block, tuple(one.size for one in own), site)
         for product, place, axis, own, site in trace.reads
         for block in _reads(own, axis, names, known.values())
     )
-    ordered = sorted(known.values(), key=lambda group: len(group.per))
+    ordered = tuple(known.values())  # what families are over was met before them
     readers = frozenset(
         (name, names[id(leaf)]) for name, axis in trace.summed for leaf in leaves(axis) if id(leaf) in names
     )
-    return Symmetries(tuple(ordered), blocks, fixed, landscape.layout, statistics, tuple(trace.held), reads, readers)
+    return Symmetries(ordered, blocks, fixed, landscape.layout, statistics, tuple(trace.held), reads, readers)
 
 
 def _meet(leaf: Axis, tensor: str, axis: int, known: dict[int, Group], statistics: tuple[str, ...]) -> None:
@@ -182,7 +182,7 @@ def _meet(leaf: Axis, tensor: str, axis: int, known: dict[int, Group], statistic
         return
     group = known.get(id(leaf))
     if group is None:
-        per = [find(context) for context in contexts(leaf)]
+        per = sorted((find(context) for context in contexts(leaf)), key=lambda context: len(contexts(context)))
         for context in per:
             _meet(context, tensor, axis, known, statistics)
         over = tuple(known[id(context)].name for context in per)

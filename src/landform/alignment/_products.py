@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from landform.alignment._axes import factor, fix, fixed, pieces, times, unify, unify_all
+from landform.alignment._axes import blend, factor, fix, pieces, unify, unify_all
 from landform.alignment._rules import Axes, Call, Rule, everywhere
+from landform.alignment._terms import fixed, times
 
 _SPACE = "it is an axis of space or time, along which the model looks at neighbours"
 _KERNEL = "it is the inside of a filter"
@@ -78,6 +79,7 @@ def _batch_norm(call: Call) -> list[Axes]:
     given = list(call.of(tensors[0]))
     for vector in tensors[1:]:
         unify(given[1], call.of(vector)[0])
+    blend([given[0], *given[2:]], [given[1]])
     return [given, *_statistics(call)]
 
 
@@ -87,13 +89,17 @@ def _layer_norm(call: Call) -> list[Axes]:
     for vector in tensors[1:]:
         own = call.of(vector)
         unify_all(list(zip(given[-len(own) :], own, strict=True)))
+    inner = len(call.args["normalized_shape"])
+    blend(given[-inner:], given[:-inner])
     return [given, *_statistics(call)]
 
 
 def _group_norm(call: Call) -> list[Axes]:
     tensors = call.tensors()
     given = list(call.of(tensors[0]))
-    factor(given[1], given[1].size // call.args["group"])
+    outer, inner = factor(given[1], given[1].size // call.args["group"])
+    blend([inner, *given[2:]], [given[0], outer])
+    blend(given[2:], [inner])
     for vector in tensors[1:]:
         unify(given[1], call.of(vector)[0])
     return [given, *_statistics(call)]

@@ -14,23 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from landform.alignment._axes import (
-    Axis,
-    alias,
-    concat,
-    contexts,
-    family,
-    find,
-    fix,
-    fixed,
-    free,
-    leaves,
-    pieces,
-    restrict,
-    times,
-    unify_all,
-)
+from landform.alignment._axes import blend, family, fix, pieces, restrict, unify_all
 from landform.alignment._axes import factor as blocks
+from landform.alignment._terms import SUM, Axis, alias, concat, contexts, find, fixed, free, leaves, nodes, times
 
 Axes: TypeAlias = list[Axis]
 
@@ -84,9 +70,12 @@ def one_by_one(call: Call) -> list[Axes]:
     return [whole] * len(call.outs)
 
 
-def same(call: Call) -> list[Axes]:
-    """The result has the axes of the first tensor."""
-    return [list(call.of(call.tensors()[0]))] * len(call.outs)
+def _softmax(call: Call) -> list[Axes]:
+    axes = list(call.of(call.tensors()[0]))
+    if axes:
+        dim = call.args["dim"] % len(axes)
+        blend([axes[dim]], axes[:dim] + axes[dim + 1 :])
+    return [axes] * len(call.outs)
 
 
 def _reshape(call: Call) -> list[Axes]:
@@ -192,17 +181,21 @@ def taken(axes: Axes, dim: int, start: int, stop: int) -> Axes:
     sizes = [start, stop - start, whole.size - stop]
     if not sizes[1]:
         return [fixed(0) if d == dim else axis for d, axis in enumerate(axes)]
-    depend = any(context is whole for axis in axes for leaf in leaves(axis) for context in contexts(leaf))
+    told = [
+        d != dim
+        and any(context is whole for leaf in leaves(axis) for context in contexts(leaf))
+        and all(node is not whole for node in nodes(axis))  # an axis that has it itself is told by its own
+        for d, axis in enumerate(axes)
+    ]
     part = pieces(whole, [s for s in sizes if s])[1 if start else 0]
-    if depend:
-        axes = [axis if d == dim else _within(axis, whole, part) for d, axis in enumerate(axes)]
+    axes = [_within(axis, whole, part) if told[d] else axis for d, axis in enumerate(axes)]
     return [part if d == dim else axis for d, axis in enumerate(axes)]
 
 
 def _within(axis: Axis, whole: Axis, part: Axis) -> Axis:
     """Restrict an axis step by step down to a part of a sum in sums."""
     at = find(whole)
-    while at.kind == "sum" and at is not part:
+    while at.kind == SUM and at is not part:
         step = next((one for one in at.parts if one is part or _holds(one, part)), None)
         if step is None:
             return axis
@@ -387,7 +380,7 @@ SHAPES: dict[str, Rule] = {
     **everywhere("repeat", _repeat),
     **everywhere(_REDUCTIONS, _gone),
     **everywhere("cumsum cumprod sort topk flip roll logcumsumexp cummax cummin argsort", _along),
-    **everywhere("_softmax _log_softmax _safe_softmax", same),
+    **everywhere("_softmax _log_softmax _safe_softmax", _softmax),
     **everywhere("glu", _halves),
     **everywhere("index", _index),
     **everywhere("index_select", _index_select),

@@ -21,7 +21,8 @@ from landform.alignment._find import symmetries as find_symmetries
 from landform.alignment._symmetries import Symmetries
 from landform.landscape import Landscape
 
-_SAMPLES = 3
+# What is tried: so many samples at so many points near the landscape's own.
+_SAMPLES, _POINTS = 8, 2
 _SWEEPS = 200
 
 
@@ -101,30 +102,41 @@ def scalable(landscape: Landscape, found: Symmetries) -> dict[str, Sides]:
     Returns:
         By group, the names of the parameters that make its units and of those that read them.
     """
-    batch = few(next(iter(landscape._data.batches(_SAMPLES))))
-    point = apart(landscape.here, 0)
-    views = found.layout.views(point)
+    batch = few(next(iter(landscape._data.batches(_SAMPLES))), _SAMPLES)
     kinds = {slot.name: slot.kind for slot in found.layout.slots}
+    tolerance = 1e-8 if landscape.dtype == torch.float64 else 1e-4
 
     def outputs(tensors: Mapping[str, Tensor]) -> Any:
         with torch.no_grad():
             return landscape._function(dict(tensors), {}, partial(landscape._on_batch, batch))[0]
 
-    plain = outputs(views)
+    tries = []
+    for seed in range(_POINTS):
+        views = found.layout.views(apart(landscape.here, seed))
+        tries.append((views, outputs(views)))
+
+    def scaled(group: Group, sides: Sides) -> bool:
+        """Whether nothing changes if both sides are scaled, and something does if only one is."""
+        made = torch.Generator().manual_seed(1)
+        seen = False
+        for views, plain in tries:
+            scale = (0.5 + 1.5 * torch.rand(group.shape, generator=made)).to(landscape.device, landscape.dtype)
+            if not change(plain, outputs(rescaled(views, found, group, sides, scale))) < tolerance:
+                return False
+            one_side = rescaled(views, found, group, (sides[0], frozenset()), scale)
+            seen |= change(plain, outputs(one_side)) > 100 * tolerance
+        return seen
+
     sides: dict[str, Sides] = {}
     for group in found.groups:
-        names = {tensor for tensor, _ in group.acts if tensor in views}
+        names = {tensor for tensor, _ in group.acts if tensor in kinds}
         readers = frozenset(name for name in names if (name, group.name) in found.readers)
         makers = frozenset(names - readers)
         behind = frozenset(name for name in makers if kinds[name] == "norm")
-        made = torch.Generator().manual_seed(1)
-        scale = (0.5 + 1.5 * torch.rand(group.shape, generator=made)).to(point)
         for chosen in (makers, behind):
-            if chosen and readers and not _twice(found, group):
-                other = outputs(rescaled(views, found, group, (chosen, readers), scale))
-                if change(plain, other) < (1e-8 if landscape.dtype == torch.float64 else 1e-4):
-                    sides[group.name] = (chosen, readers)
-                    break
+            if chosen and readers and not _twice(found, group) and scaled(group, (chosen, readers)):
+                sides[group.name] = (chosen, readers)
+                break
     return sides
 
 

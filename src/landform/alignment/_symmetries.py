@@ -23,6 +23,7 @@ class Read:
         place: which of the tensors it is given.
         axis: the axis of that tensor which the product sums over.
         block: the grid of that tensor; axes that only count samples are of one place there.
+        sizes: the shape of that tensor for the few samples by which the symmetries were found.
         site: the same number where the same weight reads again.
     """
 
@@ -30,6 +31,7 @@ class Read:
     place: int
     axis: int
     block: Block
+    sizes: tuple[int, ...]
     site: int
 
 
@@ -181,7 +183,7 @@ class Symmetries:
         found: dict[str, Tensor] = {}
         for group in self.groups:
             back = given[group.name].argsort(-1)
-            for axis, context in reversed(list(enumerate(group.per))):
+            for axis, context in enumerate(group.per):
                 back = self._along(back, axis, group, found[context], found)
             found[group.name] = back
         return found

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from landform.alignment._axes import Axis, fix, fixed, free, moves, settle, unify_all
+from landform.alignment._axes import fix, settle, unify_all
 from landform.alignment._products import PRODUCTS
 from landform.alignment._rules import SHAPES, VIEWS, Axes, Call, Rule, is_pointwise, one_by_one
+from landform.alignment._terms import Axis, fixed, free, moves
 from landform.derivatives import second_order_safe
 from landform.errors import BadInput
 

@@ -82,14 +82,14 @@ def activations(tensor: Tensor, read: Read) -> Tensor:
     for dim, piece in enumerate(read.block.pieces):
         size = tensor.shape[dim]
         factors = [(group, count) for group, count, _ in piece.factors]
-        if dim == read.axis:
+        if dim == read.axis or (size == read.sizes[dim] and any(group for group, _ in factors)):
             if size != piece.size:
                 tensor = tensor.index_select(dim, piece.places.to(tensor.device))
         elif not any(group for group, _ in factors):
             factors = [(None, size)]
         else:  # samples merged with units, such as batch and heads: there may be more of them now
             inner = piece.size // factors[0][1]
-            if factors[0][0] is not None and size != piece.size:
+            if factors[0][0] is not None or piece.size != read.sizes[dim] or size % inner:
                 raise BadInput("The units of this model lie elsewhere for larger batches: match units by weights.")
             factors[0] = (factors[0][0], size // inner)
         for group, count in factors:
