@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapes_of_models import OTHERS, Experts, Neighbours, Unknown, landscape, sequences, texts, vectors, zoo
 from torch import Tensor, nn
@@ -109,6 +109,7 @@ def test_heads_move_as_blocks_and_the_places_within_each_on_their_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["transformer", "resnet20 group", "experts"])
+@settings(max_examples=30)
 @given(seeds=st.tuples(st.integers(0, 1000), st.integers(0, 1000)))
 def test_permutations_compose_and_have_an_inverse(name: str, seeds: tuple[int, int]) -> None:
     where, found = _KEPT[name]

@@ -6,6 +6,7 @@ weight on the side that makes it as on the side that reads it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landform.alignment._blocks import Group
+from landform.alignment._blocks import Block, Group
 from landform.alignment._contract import end
 from landform.alignment._find import apart, change, few
 from landform.alignment._find import symmetries as find_symmetries
@@ -72,20 +73,19 @@ def balance(landscape: Landscape, point: Tensor | nn.Module, *, symmetries: Symm
     found = find_symmetries(landscape) if symmetries is None else symmetries
     sides = scalable(landscape, found)
     tensors = {name: view.cpu().double() for name, view in found.layout.views(given).items()}
+    weights = _Weights(found, tensors)
     scales = {name: torch.ones(found.group(name).shape, dtype=torch.float64) for name in sides}
-    largest = 0.0
+    largest = math.inf
     for _ in range(_SWEEPS):
-        largest = 0.0
-        for name, (makers, readers) in sides.items():
-            group = found.group(name)
-            inside, outside = (_weight(tensors, found, group, names) for names in (makers, readers))
-            alive = (inside > 0) & (outside > 0)
-            scale = torch.where(alive, (outside / inside.clamp(min=1e-300)) ** 0.25, 1.0)
-            tensors = rescaled(tensors, found, group, sides[name], scale)
-            scales[name] = scales[name] * scale
-            largest = max(largest, float(scale.log().abs().max()))
         if largest < 1e-7:
             break
+        largest = 0.0
+        for name, both in sides.items():
+            scale = weights.even(found.group(name), both)
+            scales[name] = scales[name] * scale
+            largest = max(largest, float(scale.log().abs().max()))
+    for name, both in sides.items():
+        tensors = rescaled(tensors, found, found.group(name), both, scales[name])
     result = found.layout.join(tensors).to(given)
     fixed = tuple(name for name in found.names if name not in sides)
     norms = float(given.cpu().double().norm()), float(result.cpu().double().norm())
@@ -160,27 +160,51 @@ def rescaled(
         for name in names:
             tensor = result[name].clone()
             for block in found.blocks[name]:
-                for dim, acting in enumerate(block.groups):
-                    if acting == group.name:
-                        grid = block.take(tensor) * block.spread(factor.to(tensor), dim, group)
-                        tensor = block.put(tensor, grid)
+                if group.name in block.groups:
+                    tensor = block.put(tensor, _times(block, block.take(tensor), group, factor))
             result[name] = tensor
     return result
 
 
-def _weight(tensors: Mapping[str, Tensor], found: Symmetries, group: Group, names: frozenset[str]) -> Tensor:
-    """Squared norm of what belongs to each unit, ``[*copies, size]``."""
-    total: Tensor | None = None
-    for name in names:
-        for block in found.blocks[name]:
-            for dim, acting in enumerate(block.groups):
-                if acting == group.name:
-                    at = [*(block.give(dim, one) for one in group.per), dim]
-                    squares = block.take(tensors[name]).square()
-                    rows = squares.movedim(at, list(range(len(at)))).reshape(*group.shape, -1).sum(-1)
-                    total = rows if total is None else total + rows
-    assert total is not None
-    return total
+class _Weights:
+    """Squares of parameters, summed over what no group acts on: they are all that scales depend on."""
+
+    def __init__(self, found: Symmetries, tensors: Mapping[str, Tensor]) -> None:
+        self.grids: dict[str, list[tuple[Block, Tensor]]] = {}
+        for name, tensor in tensors.items():
+            self.grids[name] = []
+            for block in found.blocks[name]:
+                squares = block.take(tensor).square()
+                still = [dim for dim, group in enumerate(block.groups) if group is None]
+                self.grids[name].append((block, squares.sum(still, keepdim=True) if still else squares))
+
+    def even(self, group: Group, sides: Sides) -> Tensor:
+        """Find the scale that makes both sides of each unit weigh the same, and scale by it."""
+        inside, outside = (self._weight(group, names) for names in sides)
+        alive = (inside > 0) & (outside > 0)
+        scale = torch.where(alive, (outside / inside.clamp(min=1e-300)) ** 0.25, 1.0)
+        for names, factor in zip(sides, (scale.square(), scale**-2), strict=True):
+            for name in names:
+                self.grids[name] = [(block, _times(block, grid, group, factor)) for block, grid in self.grids[name]]
+        return scale
+
+    def _weight(self, group: Group, names: frozenset[str]) -> Tensor:
+        """Squared norm of what belongs to each unit, ``[*copies, size]``."""
+        total = torch.zeros(group.shape, dtype=torch.float64)
+        for name in names:
+            for block, grid in self.grids[name]:
+                for dim, acting in enumerate(block.groups):
+                    if acting == group.name:
+                        at = [*(block.give(dim, one) for one in group.per), dim]
+                        total += grid.movedim(at, list(range(len(at)))).reshape(*group.shape, -1).sum(-1)
+        return total
+
+
+def _times(block: Block, grid: Tensor, group: Group, factor: Tensor) -> Tensor:
+    for dim, acting in enumerate(block.groups):
+        if acting == group.name:
+            grid = grid * block.spread(factor.to(grid), dim, group)
+    return grid
 
 
 def _twice(found: Symmetries, group: Group) -> bool:
