@@ -203,6 +203,27 @@ def test_the_page_holds_map_hills_and_errors(tmp_path: Path, landscape: lf.Lands
         surface_page(plane, tmp_path)
 
 
+def test_of_a_volume_the_planes_through_its_middle_are_shown(landscape: lf.Landscape) -> None:
+    volume = surface.volume(landscape, steps=(3, 5, 3))
+    figures = surface_figures(volume)
+    assert [figure.name for figure in figures] == ["across-1", "across-2", "across-3"]
+    np.testing.assert_array_equal(figures[0].values, volume.losses[1].numpy())
+    np.testing.assert_array_equal(figures[2].values, volume.losses[:, :, 1].numpy())
+    assert "number 3 held at 0" in " ".join(figures[2].notes)
+
+
+def test_places_that_were_read_are_dots_where_others_are_not(plane: surface.Surface) -> None:
+    assert surface_map(plane).read is None
+    read = torch.zeros_like(plane.read)
+    read[1, 2] = read[3, 0] = True
+    figure = surface_map(dataclasses.replace(plane, read=read, tolerance=0.01))
+    np.testing.assert_array_equal(figure.read, [[plane.alphas[1], plane.betas[2]], [plane.alphas[3], plane.betas[0]]])
+    assert "Read at 2 of 35 places" in " ".join(figure.notes)
+    assert "to within 1.0% of the range" in " ".join(figure.notes)
+    assert draw_terrain(figure).startswith(b"\x89PNG")
+    assert any(trace.get("mode") == "markers" for trace in describe(figure)["data"])
+
+
 def test_the_page_of_a_run_shows_what_lies_around_its_records(tmp_path: Path) -> None:
     torch.manual_seed(0)
     data = (torch.randn(40, 4).double(), torch.arange(40) % 3)

@@ -174,3 +174,21 @@ def test_points_that_are_no_numbers_are_refused(digits):
     broken[70] = float("nan")
     with pytest.raises(lf.BadInput, match=r"The centre holds NaN or infinity, first in dense1\.weight"):
         surface.plane(landscape, center=broken)
+
+
+def test_a_cut_of_a_volume_is_the_plane_there(digits):
+    landscape, _ = digits
+    volume = surface.volume(landscape, steps=(3, 5, 4))
+    cut = volume.cut(1, 0.4)
+    plane = surface.plane(landscape, center=cut.centre, directions=volume.directions[[0, 2]], steps=(3, 4))
+    assert torch.allclose(cut.centre, landscape.here + 0.5 * volume.directions[1])
+    assert torch.allclose(cut.losses, plane.losses)
+    assert torch.equal(cut.errors, plane.errors)
+    assert cut.centre_loss != cut.centre_loss  # zero is no place of an axis of four
+    assert "number 2 held at 0.5" in str(cut)
+    line = volume.cut(-1, -2.0).cut(0)
+    assert torch.equal(line.losses, volume.losses[1, :, 0])
+    assert line.centre_loss == float(volume.losses[1, 2, 0])
+    assert torch.allclose(line.points([1.0]), volume.points([0.0, 1.0, -1.0]))
+    with pytest.raises(lf.BadInput, match="no part across direction 0"):
+        line.cut(0)

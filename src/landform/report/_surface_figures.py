@@ -87,6 +87,7 @@ def surface_map(
         f"weights{', on a logarithmic scale' if chosen == 'log' else ''}; dark is low."
         + (" Trajectories are projected onto the plane: they run above or below it." if named else "")
         + (" Dashed: what the gradient and the Hessian at the centre foretell." if foretold is not None else "")
+        + ("" if bool(surface.read.all()) else " Dots: the places that were read.")
         + (f" {blank} places where the loss is no finite number are left blank." if blank else ""),
         _FOOLS,
         Axis(_along(surface, 0)),
@@ -100,6 +101,7 @@ def surface_map(
         False,
         tuple(_way(name, one, _WAY + i) for i, (name, one) in enumerate(named.items())),
         tuple(marks),
+        None if bool(surface.read.all()) else surface.coordinates[surface.read.reshape(-1)].numpy(),
         None if foretold is None else ("to second order", _values(foretold.on(surface), False)),
         _notes(surface, named, foretold),
     )
@@ -323,7 +325,7 @@ def _notes(surface: Surface, ways: Mapping[str, Projection], foretold: Quadratic
     said = [f"{str(surface.basis)[0].upper()}{str(surface.basis)[1:]}.", f"{surface.about}."]
     read = int(surface.read.sum())
     if read < surface.read.numel():
-        within = "" if surface.tolerance is None else f" to within {surface.tolerance:.1%} of the range"
+        within = "" if surface.tolerance is None else f" to within {surface.tolerance:.1%} of the {surface.within}"
         said.append(f"Read at {read} of {surface.read.numel()} places; the others are interpolated{within}.")
     if foretold is not None:
         said.append(f"{str(foretold)[0].upper()}{str(foretold)[1:]}.")

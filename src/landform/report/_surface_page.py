@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +37,14 @@ def surface_figures(
         title: what is to be seen.
 
     Returns:
-        Of a plane the map, the hills and valleys, and the map of the errors; of a line its curves.
-
-    Raises:
-        BadInput: when it is a volume.
+        Of a plane the map, the hills and valleys, and the map of the errors; of a line its curves; of a volume the maps
+        of the three planes through its middle.
     """
     errors = surface.errors is not None
+    if len(surface.axes) == 3:
+        titles = [f"{title or 'Loss in a volume'}, across direction {i + 1}" for i in range(3)]
+        maps = [surface_map(surface.cut(i), scale=scale, title=titles[i]) for i in range(3)]
+        return [replace(one, name=f"across-{i + 1}") for i, one in enumerate(maps)]
     if len(surface.axes) == 1:
         return [
             surface_line(surface, foretold=foretold, title=title),

@@ -57,6 +57,7 @@ class Terrain:
         relief: drawn as hills and valleys, not as a map.
         ways: what is drawn over it.
         marks: single places, each with its name and coordinates.
+        read: coordinates of the places that were read, ``[n, 2]``, where the others are interpolated.
         foretold: other values to compare with, ``[a, b]``, drawn as dashed lines of equal height; what they are.
         notes: what belongs to the figure itself, one line each.
     """
@@ -76,6 +77,7 @@ class Terrain:
     relief: bool = False
     ways: tuple[Way, ...] = ()
     marks: tuple[tuple[str, float, float], ...] = ()
+    read: Numbers | None = None
     foretold: tuple[str, Numbers] | None = None
     notes: tuple[str, ...] = ()
 
@@ -212,6 +214,19 @@ def _map(figure: Terrain) -> dict[str, Any]:
             "meta": {"colour": 0, "band": False},
         }
     ]
+    if figure.read is not None:
+        data.append(
+            {
+                "type": "scatter",
+                "x": _numbers(figure.read[:, 0]),
+                "y": _numbers(figure.read[:, 1]),
+                "mode": "markers",
+                "marker": {"size": 2.5, "color": "rgba(255,255,255,0.55)"},
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "meta": {"own": True},
+            }
+        )
     if figure.foretold is not None:
         name, values = figure.foretold
         lines: dict[str, Any] = {

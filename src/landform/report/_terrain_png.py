@@ -84,6 +84,8 @@ def _map(canvas: Any, figure: Terrain, dark: bool) -> None:
     filled = axes.contourf(x, y, z, levels=levels, cmap=_colours())
     axes.contour(x, y, z, levels=levels[1:-1], colors=_HALO, linewidths=0.35, linestyles="solid", alpha=0.45)
     palette = DARK if dark else LIGHT
+    if figure.read is not None:
+        axes.scatter(figure.read[:, 0], figure.read[:, 1], s=1.6, color=_HALO, alpha=0.6, linewidths=0)
     if figure.foretold is not None:
         name, values = figure.foretold
         u, v, told = figure.smooth(figure.placed(values))

@@ -278,6 +278,32 @@ def taken(directions: Directions, count: int) -> Directions:
     )
 
 
+def without(directions: Directions, which: int, how: str) -> Directions:
+    """All directions but one.
+
+    Args:
+        directions: two or more.
+        which: which to leave out, from 0.
+        how: how what is left was made.
+
+    Returns:
+        The others, without marks, which need not lie in what they span.
+    """
+    left = [i for i in range(len(directions)) if i != which]
+    units = directions.unit.split(", ")
+    return replace(
+        directions,
+        vectors=directions.vectors[left],
+        how=how,
+        unit=", ".join(dict.fromkeys(units[i] for i in left)) if len(units) == len(directions) else directions.unit,
+        origin=None,
+        marks=None,
+        names=(),
+        shares=None if directions.shares is None else directions.shares[left],
+        values=None if directions.values is None else directions.values[left],
+    )
+
+
 def _wide(numbers: Tensor) -> Tensor:
     """In float64, on the CPU where the device has none."""
     return (numbers.cpu() if numbers.device.type == "mps" else numbers).to(torch.float64)

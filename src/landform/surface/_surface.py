@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from landform.errors import BadInput
-from landform.surface._directions import Directions
+from landform.surface._directions import Directions, without
 from landform.surface._projection import Points, Projection, project
 
 Within: TypeAlias = Literal["range", "value"]
@@ -105,6 +105,45 @@ class Surface:
             Their coordinates, the share of their distance that the surface holds, and what lies off it.
         """
         return project(self.centre, self.basis, points, names)
+
+    def cut(self, axis: int, at: float = 0.0) -> Surface:
+        """The part of the surface where one coordinate stays: a plane of a volume, a line of a plane.
+
+        Args:
+            axis: which direction, from 0.
+            at: its coordinate; the nearest place of the grid is taken.
+
+        Returns:
+            A surface of one axis less around the point at that coordinate, with what was read there.
+
+        Raises:
+            BadInput: when there is no such direction, or it is the only one.
+        """
+        count = len(self.axes)
+        if count < 2 or not -count <= axis < count:
+            raise BadInput(f"A surface of {count} direction{'s'[: count - 1]} has no part across direction {axis}.")
+        axis %= count
+        place = int((self.axes[axis] - at).abs().argmin())
+        left = [i for i in range(count) if i != axis]
+        there = torch.zeros(count, dtype=torch.float64)
+        there[axis] = self.axes[axis][place]
+        axes = tuple(self.axes[i] for i in left)
+        zeros = [(one == 0).nonzero()[:, 0] for one in axes]
+        middle = tuple(int(one[0]) for one in zeros) if all(map(len, zeros)) else None
+        losses, read = self.losses.select(axis, place), self.read.select(axis, place)
+        errors = None if self.errors is None else self.errors.select(axis, place)
+        held = f"{self.basis.how}; of {count} directions number {axis + 1} held at {float(there[axis]):.4g}"
+        return replace(
+            self,
+            axes=axes,
+            losses=losses,
+            errors=errors,
+            basis=without(self.basis, axis, held),
+            centre=self.points(there),
+            centre_loss=float("nan") if middle is None else float(losses[middle]),
+            centre_error=None if errors is None or middle is None else float(errors[middle]),
+            read=read,
+        )
 
     def __str__(self) -> str:
         size = " x ".join(str(len(axis)) for axis in self.axes)
