@@ -145,7 +145,7 @@ def corner(flipped: bool) -> nn.Module:
 
 
 def test_the_two_unit_counterexample_keeps_its_barrier_under_all_permutations() -> None:
-    """Ainsworth et al. 2023, section 5: two perfect nets of two units that no permutation brings together."""
+    """Ainsworth et al. 2023: two perfect nets of two units that no permutation brings together."""
     x = 2 * torch.rand(400, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
     y = ((x[:, 0] < 0) & (x[:, 1] > 0)).long()
     where = lf.Landscape(corner(False), (x, y), device="cpu")

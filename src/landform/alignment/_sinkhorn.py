@@ -2,7 +2,7 @@
 
 A permutation is relaxed to a doubly stochastic matrix, the limit of rows and columns being normalised in turn (Peña et
 al. 2023). With ``hard`` the nearest permutation is used forwards and the relaxed one backwards, as straight-through
-estimates are (Ainsworth et al. 2023, section 3.3).
+estimates are (Ainsworth et al. 2023).
 """
 
 from __future__ import annotations
