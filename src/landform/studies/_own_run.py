@@ -11,6 +11,7 @@ from torch import nn
 
 from landform.atlas import Atlas
 from landform.engine import Engine, Progress
+from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.probes import Probe, get
 from landform.recording import Trajectory
@@ -87,6 +88,8 @@ def deep_survey(
     Raises:
         BadInput: when something given does not fit together.
     """
+    if budget is not None and not (isinstance(budget, int | float) and budget > 0 and math.isfinite(budget)):
+        raise BadInput(f"The budget is {budget!r}: give a share of the training's time, such as 0.5, or None.")
     trajectory = run if isinstance(run, Trajectory) else Trajectory(run)
     told = say or (lambda text: None)
     trained = max((seconds for seconds in trajectory.seconds if math.isfinite(seconds)), default=0.0)
