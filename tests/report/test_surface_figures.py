@@ -161,15 +161,20 @@ def test_lines_and_cuts(landscape: lf.Landscape) -> None:
     quadratic = surface.quadratic(landscape, line)
     figure = surface_line(line, foretold=quadratic)
     np.testing.assert_array_equal(figure.series[0].y, line.losses.numpy())
-    assert "angle" not in figure.caption
-    assert "left where they are" in figure.caption
+    assert "angle" not in " ".join(figure.notes)
+    assert "left where they are" in " ".join(figure.notes)
+    assert [note["text"] for note in describe(figure)["layout"]["annotations"]] == list(figure.notes)
     drawn = figure.series[1].y
     assert np.nanmax(drawn) <= float(line.losses.max()) * 1.2
     assert surface_line(line, error=True).y.percent
     found = surface.cuts(landscape, count=3, steps=5)
     cut = cut_lines(found, threshold=1.5)
-    assert len(cut.series) == 4
-    np.testing.assert_allclose(cut.series[3].y, np.median(found.losses.numpy(), axis=0))
+    each, median = cut.series
+    rows = each.y.reshape(3, 6)
+    np.testing.assert_allclose(rows[:, :5], found.losses.numpy())
+    assert np.isnan(rows[:, 5]).all()
+    np.testing.assert_allclose(median.y, np.median(found.losses.numpy(), axis=0))
+    assert "filter-normalised" in " ".join(cut.notes)
     assert cut.reference == 1.5
     assert draw(cut).startswith(b"\x89PNG")
 

@@ -127,6 +127,7 @@ def surface(
         how = {"biases": biases, "norms": norms, "seed": seed}
         going = "It goes on where it was when the command is given again." if keep else "Nothing of it was kept."
         with going_on(going):
+            width = _tunnel(landscape, points[0], tunnel, how)
             basis = _basis(landscape, run, points, names, directions, axes, how)
             with progress("reading the surface") as bar:
                 found = _read(landscape, basis, points[0], axes, extent, steps, tolerance, keep, bar)
@@ -137,7 +138,6 @@ def surface(
                 from landform.surface import quadratic as foretold
 
                 drawn["foretold"] = foretold(landscape, found)
-            width = _tunnel(landscape, points[0], tunnel, how)
     _write(found, target, scale, drawn, f"Around {names[0]}" if len(runs) == 1 else f"Through {', '.join(names)}")
     if json:
         answer(_numbers(found, names, target, drawn, width))

@@ -98,6 +98,7 @@ class Figure:
         y: the vertical axis.
         series: what is drawn.
         reference: height of a thin horizontal line to compare with, if any.
+        notes: what belongs to the drawing itself, one line each.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Figure:
     y: Axis
     series: tuple[Series, ...]
     reference: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def decades(low: float, high: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +14,9 @@ from landform.report._style import DASHES, HEIGHT, INK, LIGHT, MARKS, WIDTH, nth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
+LINE = 0.17  # inches that a line of notes takes
 _MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
 RC: Any = {
     "font.size": 10.0,
@@ -55,12 +58,14 @@ def draw_lines(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(RC):
+        below, above = LINE * len(figure.notes), HEIGHT + 0.2 * max(0, len(figure.series) - 3)
         canvas = Canvas(
-            figsize=(WIDTH, HEIGHT + 0.2 * max(0, len(figure.series) - 3)),
+            figsize=(WIDTH, above + below),
             dpi=150,
             layout="constrained",
             facecolor=INK["ground"],
         )
+        write_notes(canvas, figure.notes, above, below)
         axes = canvas.add_subplot()
         draw_series(axes, figure)
         axes.set_title(figure.title)
@@ -73,6 +78,25 @@ def draw_lines(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
         # No date in the file: the same figure gives the same bytes.
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return file.getvalue()
+
+
+def write_notes(canvas: Canvas, notes: Sequence[str], above: float, below: float, ink: str = INK["faint"]) -> None:
+    """Write lines under a drawing, and keep the drawing above them.
+
+    Args:
+        canvas: what is drawn on.
+        notes: the lines.
+        above: inches that the drawing takes.
+        below: inches that the notes take.
+        ink: their colour.
+    """
+    if notes:
+        whole = above + below
+        engine: Any = canvas.get_layout_engine()
+        engine.set(rect=(0, below / whole, 1, above / whole))
+        for i, note in enumerate(reversed(notes)):
+            height = (0.05 + i * LINE) / whole
+            canvas.text(0.012, height, note, fontsize=7.2, color=ink, ha="left", va="bottom")
 
 
 def draw_series(axes: Axes, figure: Figure) -> None:

@@ -35,16 +35,46 @@ def describe_lines(figure: Figure) -> dict[str, Any]:
         "yaxis": axis_of(figure.y, figure.series, "y"),
         "showlegend": legend,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        "margin": {"l": 64, "r": 12, "t": 36 if legend else 12, "b": 52},
+        "margin": {"l": 64, "r": 12, "t": 36 if legend else 12, "b": 52 + 19 * len(figure.notes)},
         "hovermode": "x unified",
-        "height": 340,
+        "height": 340 + 17 * len(figure.notes),
     }
+    if figure.notes:
+        layout["annotations"] = notes_under(figure.notes)
     if figure.reference is not None:
         layout["shapes"] = [
             {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": figure.reference, "y1": figure.reference,
              "line": {"width": 1, "color": "#808a92"}}
         ]  # fmt: skip
     return {"data": data, "layout": layout}
+
+
+def notes_under(notes: Sequence[str], below: float = 52) -> list[dict[str, Any]]:
+    """Describe lines of text under a drawing.
+
+    Args:
+        notes: the lines.
+        below: how far under it the first stands, in pixels.
+
+    Returns:
+        Annotations, plain JSON.
+    """
+    return [
+        {
+            "xref": "paper",
+            "yref": "paper",
+            "x": 0,
+            "y": 0,
+            "xanchor": "left",
+            "yanchor": "top",
+            "yshift": -below - 17 * i,
+            "text": note,
+            "showarrow": False,
+            "font": {"size": 11},
+            "opacity": 0.75,
+        }
+        for i, note in enumerate(notes)
+    ]
 
 
 def traces_of(figure: Figure, series: Series, place: int) -> list[dict[str, Any]]:

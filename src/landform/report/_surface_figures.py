@@ -143,11 +143,12 @@ def surface_line(
     return Figure(
         f"line{'-error' if error else ''}",
         title or ("Wrong labels along a line" if error else "Loss along a line"),
-        f"The {what} along a straight line through the space of weights. {' '.join(_notes(surface, {}, foretold))}",
+        f"The {what} along a straight line through the space of weights.",
         _FOOLS,
         Axis(_along(surface, 0)),
         y,
         tuple(series),
+        notes=_notes(surface, {}, foretold),
     )
 
 
@@ -170,21 +171,26 @@ def cut_lines(found: Cuts, *, error: bool = False, threshold: float | None = Non
     values = _values(found.errors if error else found.losses, error)
     at = found.alphas.numpy().astype(np.float64)
     finite = np.where(np.isfinite(values), values, np.nan)
-    rows = [Series(f"cut {i + 1}", at, row, "faint", 0, dash=0) for i, row in enumerate(finite)]
+    # All cuts are one line with gaps: they have one name and one colour.
+    gap = np.full((len(values), 1), np.nan)
+    every = [np.concatenate((part, gap), axis=1).reshape(-1) for part in (np.tile(at, (len(values), 1)), finite)]
+    rows = [Series("each cut", every[0], every[1], "faint", 0, dash=0)]
     median = np.full(values.shape[1], np.nan)
     whole = ~np.isnan(finite).all(0)
     median[whole] = np.nanmedian(finite[:, whole], axis=0)
+    low, high = float(found.norms.min()), float(found.norms.max())
+    norms = f"{low:.4g}" if high - low < 1e-3 * high else f"from {low:.4g} to {high:.4g}"
     series = (*rows, Series("median", at, median, "marked", 0, dash=0))
     return Figure(
         f"cuts{'-error' if error else ''}",
         title or f"{len(values)} random straight cuts",
-        f"The {what} along {len(values)} random straight lines through the same point ({found.how}); the thick line is "
-        "their median.",
+        f"The {what} along {len(values)} random straight lines through the same point; the thick line is their median.",
         _FOOLS,
         Axis(f"along the line (1 = {found.unit})"),
         Axis(what, percent=True) if error else value_axis(what, series, "auto"),
         series,
         threshold,
+        tuple(textwrap.wrap(f"{found.how}; norms {norms}.", _WIDE)),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from landform.errors import BadInput
 from landform.report._figure import Axis, Numbers, Scale, decades
+from landform.report._plotly import notes_under
 
 # Dark is low; told apart in grey and by colour-blind readers (viridis, of which these are thirteen even steps).
 COLOURS = ("#440154", "#482173", "#433e85", "#38588c", "#2d708e", "#25858e", "#1e9b8a", "#2ab07f", "#52c569", "#86d549",
@@ -275,7 +276,7 @@ def _map(figure: Terrain) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
         "margin": {"l": 64, "r": 12, "t": 36 if legend else 12, "b": 60 + 17 * len(figure.notes)},
         "height": round(_tall(figure)) + (96 if legend else 72) + 17 * len(figure.notes),
-        "annotations": [*_named(figure), *_notes(figure)],
+        "annotations": [*_named(figure), *notes_under(figure.notes)],
     }
     for axis, places in (("xaxis", figure.alphas), ("yaxis", figure.betas)):
         layout[axis]["range"] = [float(places[0]), float(places[-1])]
@@ -353,7 +354,7 @@ def _relief(figure: Terrain) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "top"},
         "margin": {"l": 0, "r": 0, "t": 0, "b": 12 + 17 * len(figure.notes)},
         "height": 540 + 17 * len(figure.notes),
-        "annotations": _notes(figure, 0),
+        "annotations": notes_under(figure.notes, 0),
     }
     return {"data": data, "layout": layout}
 
@@ -388,25 +389,6 @@ def _named(figure: Terrain) -> list[dict[str, Any]]:
             "borderpad": 2,
         }
         for name, x, y in figure.marks
-    ]
-
-
-def _notes(figure: Terrain, below: float = 52) -> list[dict[str, Any]]:
-    return [
-        {
-            "xref": "paper",
-            "yref": "paper",
-            "x": 0,
-            "y": 0,
-            "xanchor": "left",
-            "yanchor": "top",
-            "yshift": -below - 17 * i,
-            "text": note,
-            "showarrow": False,
-            "font": {"size": 11},
-            "opacity": 0.75,
-        }
-        for i, note in enumerate(figure.notes)
     ]
 
 

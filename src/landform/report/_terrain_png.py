@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from landform.errors import try_import
-from landform.report._matplotlib import RC
+from landform.report._matplotlib import LINE, RC, write_notes
 from landform.report._style import DARK, INK, LIGHT, nth
 from landform.report._terrain import COLOURS, Terrain
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NIGHT: Mapping[str, str] = {"text": "#e6eaec", "faint": "#a3adb4", "grid": "#2a3237", "ground": "#14181b"}
 _HALO = "#ffffff"
-_WIDE, _LINE = 6.4, 0.17  # inches: of the whole, and of a line of notes
+_WIDE = 6.4  # inches
 
 
 def draw_terrain(figure: Terrain, kind: Literal["png", "svg"] = "png", *, dark: bool = False) -> bytes:
@@ -52,15 +52,10 @@ def draw_terrain(figure: Terrain, kind: Literal["png", "svg"] = "png", *, dark: 
         "grid.color": ink["grid"],
     }
     with matplotlib.rc_context({**RC, **inks}):
-        below, above = _LINE * len(figure.notes) + (0.25 if figure.relief else 0.08), _height(figure)
-        whole = above + below
-        canvas = Canvas(figsize=(_WIDE, whole), dpi=150, layout="constrained", facecolor=ink["ground"])
-        engine: Any = canvas.get_layout_engine()
-        engine.set(rect=(0, below / whole, 1, above / whole))
+        below, above = LINE * len(figure.notes) + (0.25 if figure.relief else 0.08), _height(figure)
+        canvas = Canvas(figsize=(_WIDE, above + below), dpi=150, layout="constrained", facecolor=ink["ground"])
+        write_notes(canvas, figure.notes, above, below, ink["faint"])
         _relief(canvas, figure, ink, dark) if figure.relief else _map(canvas, figure, dark)
-        for i, note in enumerate(reversed(figure.notes)):
-            height = (0.05 + i * _LINE) / whole
-            canvas.text(0.012, height, note, fontsize=7.2, color=ink["faint"], ha="left", va="bottom")
         file = io.BytesIO()
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return file.getvalue()
@@ -85,7 +80,7 @@ def _map(canvas: Any, figure: Terrain, dark: bool) -> None:
     axes.contour(x, y, z, levels=levels[1:-1], colors=_HALO, linewidths=0.35, linestyles="solid", alpha=0.45)
     palette = DARK if dark else LIGHT
     if figure.read is not None:
-        axes.scatter(figure.read[:, 0], figure.read[:, 1], s=1.6, color=_HALO, alpha=0.6, linewidths=0)
+        axes.scatter(figure.read[:, 0], figure.read[:, 1], s=3, color=_HALO, alpha=0.6, linewidths=0)
     if figure.foretold is not None:
         name, values = figure.foretold
         u, v, told = figure.smooth(figure.placed(values))

@@ -178,7 +178,7 @@ def cuts(
         losses.append(found.losses)
         errors.append(found.errors)
         lengths.append(basis.norms)
-        how = f"random Gaussian, {SCALES[scale][0]}, seed {seed}; {basis.treatment}"
+        how = f"Random Gaussian, {SCALES[scale][0]}, seed {seed}; {basis.treatment}"
         if progress:
             progress(i + 1, count)
     seen = [one for one in errors if one is not None]
