@@ -23,6 +23,7 @@ def probe(name: str, pause: float) -> Probe:
     return Probe(name, partial(slow, pause, name), needs=(), cost=9.0)
 
 
+@pytest.mark.timing
 def test_the_forecast_comes_true(plain_run: SmallRun, tmp_path: Path) -> None:
     told: list[Forecast] = []
     probes = [probe("quick", 0.01), probe("slow", 0.05)]
@@ -35,6 +36,7 @@ def test_the_forecast_comes_true(plain_run: SmallRun, tmp_path: Path) -> None:
     assert str(forecast).startswith("Measuring will take about")
 
 
+@pytest.mark.timing
 def test_what_costs_most_is_left_out_first(plain_run: SmallRun, tmp_path: Path) -> None:
     told: list[Forecast] = []
     probes = [probe("quick", 0.002), probe("slow", 0.1)]

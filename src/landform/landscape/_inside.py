@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from landform.landscape._batches import Stream, Tensors
 from landform.landscape._terms import Forward
-from landform.stacked import Function
+from landform.stacked import Cost, Function
 
 Buffers: TypeAlias = Mapping[str, Tensor]
 
@@ -41,6 +41,14 @@ class Inside(Protocol):
     _forward: Forward
     _loss: Callable[[Any, Any], Any]
     _loss_name: str
+
+    @property
+    def _cost(self) -> Cost:
+        """What a forward pass of one sample costs, as counted: dense and convolutional products, widest layer."""
+
+    @property
+    def _stackable(self) -> str | None:
+        """Why many points cannot run as one program; None where they can."""
 
     def _blocks(self, points: Tensor, buffers: Buffers | None) -> Iterator[tuple[Tensor, Buffers]]:
         """Check points, cut them into what is evaluated together, and give each block with its buffers."""
