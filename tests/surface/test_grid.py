@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import landform as lf
 from landform import surface
@@ -35,6 +37,29 @@ def test_its_centre_is_the_centre_bit_by_bit(digits):
     even = surface.plane(landscape, steps=2)  # the centre is no place of this grid, and is read all the same
     assert even.centre_loss == plane.centre_loss
     assert even.alphas.tolist() == [-1.0, 1.0]
+
+
+@settings(max_examples=15)
+@given(
+    seed=st.integers(0, 10**6), steps=st.tuples(st.integers(2, 5), st.integers(2, 5)), far=st.floats(0.01, 3),
+    scale=st.sampled_from(["filter", "layer", "model", "unit"]), tolerance=st.sampled_from([None, 0.05]),
+)  # fmt: skip
+def test_swapped_and_turned_directions_swap_and_turn_the_plane(digits, seed, steps, far, scale, tolerance):
+    landscape, _ = digits
+    basis = surface.random(landscape, scale=scale, seed=seed)
+    u, v = basis.vectors
+    there = surface.plane(landscape, directions=basis, steps=steps, extent=((-far, far), (-0.5, far)))
+    swapped = surface.plane(
+        landscape, directions=torch.stack([v, -u]), steps=steps[::-1], extent=((-0.5, far), (-far, far))
+    )
+    assert torch.allclose(swapped.losses, there.losses.T.flip(1), rtol=1e-9)
+    assert torch.equal(swapped.errors, there.errors.T.flip(1))
+    i, j = int(torch.randint(steps[0], ())), int(torch.randint(steps[1], ()))
+    point = landscape.here + there.alphas[i] * u + there.betas[j] * v
+    assert there.losses[i, j] == pytest.approx(float(landscape.loss(point)), rel=1e-9)
+    coarse = surface.plane(landscape, directions=basis, steps=9, extent=far, tolerance=tolerance)
+    full = surface.plane(landscape, directions=basis, steps=9, extent=far, way="plain")
+    assert torch.allclose(coarse.losses[coarse.read], full.losses[coarse.read], rtol=1e-9)
 
 
 def test_a_line_and_a_volume(digits):
@@ -149,7 +174,7 @@ def test_projection_of_points_on_a_plane(digits):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("arguments", "said"),
     [
         ({"center": torch.zeros(3)}, "has 3 numbers"),
         ({"center": "x"}, "got str"),
@@ -163,9 +188,9 @@ def test_projection_of_points_on_a_plane(digits):
         ({"directions": torch.zeros(2, 5)}, "Direction 1 has 5 numbers"),
     ],
 )
-def test_misuse_is_told_in_one_sentence(digits, settings, said):
+def test_misuse_is_told_in_one_sentence(digits, arguments, said):
     with pytest.raises(lf.BadInput, match=said):
-        surface.plane(digits[0], **settings)
+        surface.plane(digits[0], **arguments)
 
 
 def test_points_that_are_no_numbers_are_refused(digits):

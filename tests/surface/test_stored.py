@@ -15,7 +15,7 @@ from torch import nn
 
 import landform as lf
 from landform import surface
-from landform.surface._reading import read
+from landform.surface._reading import Reader, read
 from landform.surface._stored import Stored
 
 
@@ -90,6 +90,35 @@ def test_what_was_read_is_not_read_again(tmp_path):
     assert torch.allclose(found.losses, plain.loss)
     assert torch.equal(found.errors, plain.error)
     again.release()
+
+
+@pytest.mark.parametrize("tolerance", [None, 1e-4])
+def test_an_interrupted_plane_becomes_what_it_would_have_been(tmp_path, monkeypatch, tolerance):
+    landscape = _landscape()
+    settings = {"steps": 33, "extent": 2.0, "tolerance": tolerance}
+    whole = surface.plane(landscape, **settings)
+    plain, asked = Reader.read, []
+
+    def watched(self, coordinates, **more):
+        asked.append(len(coordinates))
+        return plain(self, coordinates, **more)
+
+    monkeypatch.setattr(Reader, "read", watched)
+    calls = []
+
+    def stop(done, total):
+        calls.append(done)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        surface.plane(landscape, out=tmp_path, progress=stop, **settings)
+    before = sum(asked)
+    made = surface.plane(landscape, out=tmp_path, **settings)
+    assert 0 < before < sum(asked) == int(whole.read.sum())
+    assert torch.allclose(made.losses, whole.losses, rtol=1e-10)
+    assert torch.equal(made.read, whole.read)
+    _same(made, surface.load(tmp_path))
 
 
 @pytest.mark.parametrize("change", ["landscape", "centre", "directions", "grid"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import landform as lf
 from landform import surface
-from landform.surface import _program, _reading
+from landform.surface import _program
 from landform.surface._layers import reading_data
 from landform.surface._reading import Reader, plainly
 
@@ -240,8 +240,8 @@ def test_a_model_that_looks_at_its_numbers_is_read_plainly(monkeypatch: pytest.M
     agree(landscape)  # it runs one by one, and rightly
 
     # A program that is wrong by what is no rounding is noticed, said, and not used.
-    right = _reading.run
-    monkeypatch.setattr(_reading, "run", lambda *a, **k: (right(*a, **k)[0] * 1.01, right(*a, **k)[1]))
+    right = _program.Program.run
+    monkeypatch.setattr(_program.Program, "run", lambda *a, **k: (right(*a, **k)[0] * 1.01, right(*a, **k)[1]))
     centre, vectors = landscape.here, surface.random(landscape, count=2).vectors
     reader = Reader(landscape, centre, vectors)
     assert torch.equal(reader.read(grid()).losses, plainly(landscape, centre, vectors, grid()).losses)

@@ -19,6 +19,7 @@ class Kept:
     Attributes:
         nodes: the nodes' parameters by name, ``[k, *shape]``.
         budget: bytes that may be kept; what does not fit is worked out anew at every mixture.
+        spent: bytes that are kept.
         tall: whether images are kept with their channels innermost.
     """
 
@@ -26,7 +27,7 @@ class Kept:
         """Begin with nothing kept."""
         self.nodes, self.budget, self.tall = nodes, budget, tall
         self._kept: dict[tuple[int, int], Any] = {}
-        self._spent = 0.0
+        self.spent = 0.0
         self._weights: tuple[float, ...] = ()
         self._block = torch.empty(0)
         self._batch = self._call = 0
@@ -43,6 +44,10 @@ class Kept:
         """Say that a batch is done."""
         self._batch += 1
         self._call = 0
+
+    def forget(self) -> None:
+        """Keep nothing of it."""
+        self._kept, self.spent = {}, 0.0
 
     def one(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """What a layer puts out at the mixture; the next call writes over it."""
@@ -80,9 +85,9 @@ class Kept:
         return key, self._kept.get(key)
 
     def _keep(self, key: tuple[int, int], made: Any, size: float) -> Any:
-        if self._spent + size <= self.budget:
+        if self.spent + size <= self.budget:
             self._kept[key] = made
-            self._spent += size
+            self.spent += size
         return made
 
     def _at_nodes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:

@@ -32,8 +32,9 @@ def hessian(
 ) -> Directions:
     """Eigenvectors of the Hessian of the loss: the directions in which the landscape bends most.
 
-    Where more than eigenvectors is wanted, or fewer products, `curvature.eigenpairs` finds them too; ``along`` takes
-    ``pairs.vectors.T``.
+    Where BatchNorm's statistics are recomputed they count as constants in the Hessian, while a surface along these
+    directions recomputes them at each place. Where more than eigenvectors is wanted, or fewer products,
+    `curvature.eigenpairs` finds them too; ``along`` takes ``pairs.vectors.T``.
 
     Args:
         landscape: whose loss.
@@ -66,7 +67,9 @@ def hessian(
     chosen = values[order]
     which = "lowest" if smallest else "top"
     said = ", ".join(f"{value:.4g}" for value in chosen.tolist())
-    how = f"{which} eigenvector{'s' if count > 1 else ''} of the Hessian, eigenvalue{'s' if count > 1 else ''} {said}"
+    many = "s" if count > 1 else ""
+    held = ", BatchNorm's statistics held" if landscape.batchnorm == "recompute" else ""
+    how = f"{which} eigenvector{many} of the Hessian{held}, eigenvalue{many} {said}"
     return check(Directions(rows.to(here), how, "L2 distance", origin=here, values=chosen))
 
 

@@ -23,10 +23,11 @@ from landform.stacked import Cost, Stacked, choose, count, refusal
 from landform.surface._affine import Kept, absent
 from landform.surface._layers import reading_data
 
-# Numbers that one layer may put out for a piece of the data: 2 MiB of them in float32, as much as a core's second-level
-# cache holds. Measured on 784-256-256-10: 256 samples 0.40 of the plain loop, 2048 0.31; on convolutions of 32 and 64
-# channels: 256 images 0.50 of the plain loop, 16 images 0.31, 4 images 0.39.
-_CACHED = 2**19
+# Numbers that one layer may put out for a piece of the data, or for the points of a program: 4 and 2 MiB of them in
+# float32, about as much as a core's second-level cache holds. Measured on 784-256-256-10, point by point: 256 samples
+# 0.40 of the plain loop, 512 0.35, 2048 0.31; as one program on 256 samples: 4 to 8 points 0.32, 32 points 0.37. On
+# convolutions of 32 and 64 channels: 256 images 0.50 of the plain loop, 16 and 32 images 0.31, 4 images 0.39.
+_CACHED, _TOGETHER = 2**20, 2**19
 _LEAST = 8
 # Samples that points which run as one program take at a time, as on a landscape.
 _TILE = 256
@@ -84,7 +85,7 @@ def _planned(landscape: Landscape) -> Plan:
         stack = refusal(lambda: _trial(landscape, names, 2)) is None
     widest = max(1.0, cost.widest)
     samples = max(_LEAST, int(_CACHED / widest) // _LEAST * _LEAST)
-    return Plan(names, stack, samples, max(1, int(_CACHED / (widest * min(_TILE, landscape._batch_size)))), tall)
+    return Plan(names, stack, samples, max(1, int(_TOGETHER / (widest * min(_TILE, landscape._batch_size)))), tall)
 
 
 def _trial(landscape: Landscape, names: frozenset[str], n: int | None) -> Any:
@@ -151,104 +152,102 @@ def _settle() -> None:
     torch.empty(_KEPT, dtype=torch.uint8)
 
 
-def run(
-    landscape: Landscape,
-    nodes: Tensor,
-    weights: Tensor,
-    *,
-    memory: float,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """Read loss and error at mixtures of a few nodes.
+class Program:
+    """Reads loss and error at mixtures of a few nodes.
 
-    Args:
-        landscape: what to read.
-        nodes: ``[k, P]``, where and as the landscape computes.
-        weights: ``[n, k]``, float64.
-        memory: bytes that may be held at a time.
-        progress: told how many points are read, and of how many.
+    What layers that read the data put out at the nodes is kept from one reading to the next, as far as memory allows.
 
-    Returns:
-        Losses ``[n]`` and errors ``[n]``, float64, on the CPU; no errors where the targets are not labels.
+    Attributes:
+        plan: how points are read.
     """
-    _settle()
-    plan = plan_of(landscape)
-    way = _stacked if plan.stack else _one_by_one
-    losses, errors = way(landscape, plan, nodes, weights, memory, progress)
-    if landscape.weight_decay:
-        wide = nodes.cpu().double()
-        losses = losses + 0.5 * landscape.weight_decay * ((weights @ (wide @ wide.T)) * weights).sum(1)
-    return losses, errors
 
+    def __init__(self, landscape: Landscape, nodes: Tensor, *, memory: float) -> None:
+        """Take what is read.
 
-def _one_by_one(
-    landscape: Landscape,
-    plan: Plan,
-    nodes: Tensor,
-    weights: Tensor,
-    memory: float,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[Tensor, Tensor | None]:
-    views = landscape.layout.views(nodes)
-    rest = [slot for slot in landscape.layout.slots if slot.name not in plan.names]
-    columns = torch.cat([nodes[:, slot.start : slot.stop] for slot in rest], dim=1) if rest else nodes[:, :0]
-    held = columns.shape[1] * columns.element_size()
-    again = landscape.batchnorm == "recompute"
-    together = max(1, int(memory / 2 / max(1, held + again * nodes[0].nbytes)))
-    pieces = list(_pieces(landscape, plan))
-    losses, errors = (torch.zeros(len(weights), dtype=torch.float64) for _ in range(2))
-    for start in range(0, len(weights), together):
-        block = weights[start : start + together]
-        made = block.to(nodes) @ columns
-        buffers = _buffers(landscape, nodes, block) if again else None
-        points = [_named(rest, row) for row in made]
-        done = 0.0
-        for part, share in pieces:
-            kept = Kept({name: views[name] for name in plan.names}, memory / 2, tall=plan.tall)
-            blank = {name: absent(kept, name) for name in plan.names}
-            values = []
-            for i, (weight, point) in enumerate(zip(block, points, strict=True)):
-                own = {} if buffers is None else {name: buffer[i] for name, buffer in buffers.items()}
-                kept.at(weight)
-                values.append(_means(part, nodes[0], own, {**point, **blank}, kept))
-            found = torch.stack(values).to("cpu", torch.float64)
-            losses[start : start + together] += share * found[:, 0]
-            errors[start : start + together] += share * found[:, 1]
-            done += share
-            if progress is not None:
+        Args:
+            landscape: the landscape.
+            nodes: ``[k, P]``, where and as it computes.
+            memory: bytes that may be held at a time.
+        """
+        _settle()
+        self.plan = plan_of(landscape)
+        self._landscape, self._nodes, self._memory = landscape, nodes, memory
+        named = {name: view for name, view in landscape.layout.views(nodes).items() if name in self.plan.names}
+        pieces = [(landscape, 1.0)] if self.plan.stack else list(_pieces(landscape, self.plan))
+        self._pieces = [(part, share, Kept(named, memory / 2, tall=self.plan.tall)) for part, share in pieces]
+        self._rest = [slot for slot in landscape.layout.slots if slot.name not in self.plan.names]
+        columns = [nodes[:, slot.start : slot.stop] for slot in self._rest]
+        self._columns = torch.cat(columns, dim=1) if columns else nodes[:, :0]
+
+    def run(
+        self, weights: Tensor, *, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read at mixtures.
+
+        Args:
+            weights: ``[n, k]``, float64.
+            progress: told how many points are read, and of how many.
+
+        Returns:
+            Losses ``[n]`` and errors ``[n]``, float64, on the CPU; no errors where the targets are not labels.
+        """
+        way = self._stacked if self.plan.stack else self._one_by_one
+        losses, errors = way(weights, progress or (lambda done, total: None))
+        if decay := self._landscape.weight_decay:
+            wide = self._nodes.cpu().double()
+            losses = losses + 0.5 * decay * ((weights @ (wide @ wide.T)) * weights).sum(1)
+        return losses, errors if self._landscape.has_labels else None
+
+    def _one_by_one(self, weights: Tensor, progress: Callable[[int, int], None]) -> tuple[Tensor, Tensor]:
+        again = self._landscape.batchnorm == "recompute"
+        held = self._columns[0].nbytes + again * self._nodes[0].nbytes
+        together = max(1, int(self._memory / 2 / max(1, held)))
+        losses, errors = (torch.zeros(len(weights), dtype=torch.float64) for _ in range(2))
+        for start in range(0, len(weights), together):
+            block = weights[start : start + together]
+            made = block.to(self._nodes) @ self._columns
+            buffers = self._buffers(block)
+            points = [_named(self._rest, row) for row in made]
+            done, spent = 0.0, 0.0
+            for part, share, kept in self._pieces:
+                blank = {name: absent(kept, name) for name in self.plan.names}
+                values = []
+                for i, (weight, point) in enumerate(zip(block, points, strict=True)):
+                    own = {name: buffer[i] for name, buffer in buffers.items()}
+                    kept.at(weight)
+                    values.append(_means(part, self._nodes[0], own, {**point, **blank}, kept))
+                found = torch.stack(values).to("cpu", torch.float64)
+                losses[start : start + together] += share * found[:, 0]
+                errors[start : start + together] += share * found[:, 1]
+                done, spent = done + share, spent + kept.spent
+                if spent > self._memory / 2:
+                    kept.forget()
                 progress(start + round(done * len(block)), len(weights))
-    return losses, errors if landscape.has_labels else None
+        return losses, errors
 
-
-def _stacked(
-    landscape: Landscape,
-    plan: Plan,
-    nodes: Tensor,
-    weights: Tensor,
-    memory: float,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[Tensor, Tensor | None]:
-    views = landscape.layout.views(nodes)
-    kept = Kept({name: views[name] for name in plan.names}, memory / 2)
-    rest = [slot for slot in landscape.layout.slots if slot.name not in plan.names]
-    columns = torch.cat([nodes[:, slot.start : slot.stop] for slot in rest], dim=1) if rest else nodes[:, :0]
-    again = landscape.batchnorm == "recompute"
-    together = max(1, min(plan.points, int(memory / 2 / nodes[0].nbytes)))
-    values = []
-    for start in range(0, len(weights), together):
-        block = weights[start : start + together]
-        buffers = _buffers(landscape, nodes, block) if again else {}
-        made = block.to(nodes)
-        kept.at(made)
-        leaves = {
-            **_named(rest, made @ columns),
-            **{name: absent(kept, name, len(block)) for name in plan.names},
-        }
-        values.append(_means(landscape, nodes[:1].expand(len(block), -1), buffers, leaves, kept))
-        if progress is not None:
+    def _stacked(self, weights: Tensor, progress: Callable[[int, int], None]) -> tuple[Tensor, Tensor]:
+        ((landscape, _, kept),) = self._pieces
+        together = max(1, min(self.plan.points, int(self._memory / 2 / self._nodes[0].nbytes)))
+        values = []
+        for start in range(0, len(weights), together):
+            block = weights[start : start + together]
+            made = block.to(self._nodes)
+            kept.at(made)
+            leaves = {
+                **_named(self._rest, made @ self._columns),
+                **{name: absent(kept, name, len(block)) for name in self.plan.names},
+            }
+            shape = self._nodes[:1].expand(len(block), -1)
+            values.append(_means(landscape, shape, self._buffers(block), leaves, kept))
             progress(start + len(block), len(weights))
-    found = torch.cat(values, dim=1).to("cpu", torch.float64)
-    return found[0], found[1] if landscape.has_labels else None
+        found = torch.cat(values, dim=1).to("cpu", torch.float64)
+        return found[0], found[1]
+
+    def _buffers(self, weights: Tensor) -> dict[str, Tensor]:
+        """BatchNorm's statistics at mixtures, where they are recomputed."""
+        if self._landscape.batchnorm != "recompute":
+            return {}
+        return self._landscape.calibrate(weights.to(self._nodes) @ self._nodes)
 
 
 def _means(
@@ -297,10 +296,6 @@ def _pieces(landscape: Landscape, plan: Plan) -> Iterator[tuple[Landscape, float
         part._batch_size = plan.samples
         part.__dict__["has_labels"] = landscape.has_labels
         yield part, len(data.targets[at]) / len(data)
-
-
-def _buffers(landscape: Landscape, nodes: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    return landscape.calibrate(weights.to(nodes) @ nodes)
 
 
 def _named(slots: list[Any], rows: Tensor) -> dict[str, Tensor]:

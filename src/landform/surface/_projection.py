@@ -44,14 +44,16 @@ class Projection:
 
     @property
     def share(self) -> float:
-        """Share of all the points' squared distances that the surface holds."""
-        whole = float(self.distances.square().sum())
-        return 1 - float(self.residuals.square().sum()) / whole if whole else 1.0
+        """Share of all the points' squared distances that the surface holds; of those that are finite."""
+        sound = self.distances.isfinite()
+        whole = float(self.distances[sound].square().sum())
+        return 1 - float(self.residuals[sound].square().sum()) / whole if whole else 1.0
 
     @property
     def residual(self) -> float:
-        """L2 distance from the surface of the farthest point."""
-        return float(self.residuals.max())
+        """L2 distance from the surface of the farthest point that is finite."""
+        sound = self.residuals[self.residuals.isfinite()]
+        return float(sound.max()) if len(sound) else float("nan")
 
     def __str__(self) -> str:
         return (

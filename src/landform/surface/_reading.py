@@ -12,7 +12,7 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.surface._contract import MEMORY
-from landform.surface._program import plan_of, run
+from landform.surface._program import Program
 from landform.surface._surface import points_at
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -81,6 +81,7 @@ class Reader:
         self._centre, self._directions = centre, directions
         self._quick = way == "quick"
         self._checked = False
+        self._program: Program | None = None
         self._why = ""
 
     def read(self, coordinates: Tensor, *, progress: Progress | None = None) -> Values:
@@ -99,12 +100,14 @@ class Reader:
         order = torch.arange(len(coordinates))
         for axis in reversed(range(coordinates.shape[1])):
             order = order[coordinates[order, axis].sort(stable=True).indices]
-        nodes = torch.cat((self._centre[None], self._directions))
+        if self._program is None:
+            nodes = torch.cat((self._centre[None], self._directions))
+            self._program = Program(self.landscape, nodes, memory=self.memory)
         weights = torch.cat((torch.ones(len(coordinates), 1, dtype=torch.float64), coordinates.double()), dim=1)
-        losses, errors = run(self.landscape, nodes, weights[order], memory=self.memory, progress=progress)
+        losses, errors = self._program.run(weights[order], progress=progress)
         back = order.argsort()
         again = 1 + (self.landscape.batchnorm == "recompute")
-        self.how = str(plan_of(self.landscape))
+        self.how = str(self._program.plan)
         found = Values(losses[back], None if errors is None else errors[back], self.how, again * len(order))
         return found if self._checked else self._check(coordinates, found, progress)
 
