@@ -20,7 +20,7 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import alignment, curvature, functions, kernel, paths, surface
+    from landform import alignment, curvature, functions, kernel, merging, paths, surface
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "functions",
     "kernel",
     "log_spaced",
+    "merging",
     "models",
     "paths",
     "probes",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 # Rooms that are loaded when first used: importing landform stays quick.
-_LATER = ("alignment", "curvature", "functions", "kernel", "paths", "surface")
+_LATER = ("alignment", "curvature", "functions", "kernel", "merging", "paths", "surface")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,25 @@
+"""One model out of several: means, task vectors, and what they share with their sources.
+
+`merge` takes points or models and gives a point, with a report on each tensor: how far each source has moved, whether
+they agree, and how the merge lies to them. `methods` names the ways.
+"""
+
+from landform.merging._layers import Layer
+from landform.merging._merge import Merge, merge
+from landform.merging._method import Asked, Method, Part, Parts, Per, Setting, Whole
+from landform.merging._registry import get, methods
+
+__all__ = [
+    "Asked",
+    "Layer",
+    "Merge",
+    "Method",
+    "Part",
+    "Parts",
+    "Per",
+    "Setting",
+    "Whole",
+    "get",
+    "merge",
+    "methods",
+]

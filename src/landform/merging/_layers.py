@@ -1,0 +1,191 @@
+"""How a merge lies to its sources, tensor by tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landform.merging._method import Part
+
+# Coordinates taken at a time: in float64 they should stay in a core's cache.
+_CHUNK = 2**16
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor of a merge beside those of its sources.
+
+    A delta is what separates a tensor from that of the base, or from the mean of the sources where there is no base.
+
+    Attributes:
+        name: of the parameter.
+        size: how many numbers it holds.
+        norms: of each source's delta, ``[n]``.
+        norm: of the merged delta.
+        cosines: of the merged delta with each source's, ``[n]``; NaN where one of them is zero.
+        between: mean cosine of the deltas of two sources; NaN for a single source.
+        agreement: among the coordinates that any source moved, the share that all sources which moved them moved to the
+            same side; NaN where none moved any.
+        changed: share of the coordinates in which the merge differs from the base, or, by more than rounding, from the
+            mean.
+        facts: what the method says of this tensor.
+    """
+
+    name: str
+    size: int
+    norms: tuple[float, ...]
+    norm: float
+    cosines: tuple[float, ...]
+    between: float
+    agreement: float
+    changed: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a `Layer` is computed from; sums of two tensors are those of both together.
+
+    Attributes:
+        size: coordinates.
+        gram: inner products of the deltas, ``[n, n]``, float64.
+        cross: of each with the merged delta, ``[n]``, float64.
+        square: of the merged delta's norm.
+        moved: coordinates that any source moved.
+        agreed: those of them moved to one side.
+        changed: coordinates in which the merge differs.
+    """
+
+    size: int
+    gram: Tensor
+    cross: Tensor
+    square: float
+    moved: int
+    agreed: int
+    changed: int
+
+    def __add__(self, other: Sums) -> Sums:
+        """Both tensors together."""
+        return Sums(
+            self.size + other.size,
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.square + other.square,
+            self.moved + other.moved,
+            self.agreed + other.agreed,
+            self.changed + other.changed,
+        )
+
+    def layer(self, name: str, facts: Mapping[str, Any] | None = None) -> Layer:
+        """Describe the tensor.
+
+        Args:
+            name: of the parameter.
+            facts: what the method says of it.
+
+        Returns:
+            The description.
+        """
+        norms = self.gram.diagonal().clamp(min=0).sqrt()
+        norm = math.sqrt(max(0.0, self.square))
+        cosines = (self.cross / (norms * norm)).clamp(-1, 1)  # 0 / 0 is NaN
+        return Layer(
+            name,
+            self.size,
+            tuple(norms.tolist()),
+            norm,
+            tuple(cosines.tolist()),
+            mean_cosine(self.gram),
+            self.agreed / self.moved if self.moved else math.nan,
+            self.changed / self.size if self.size else 0.0,
+            facts or {},
+        )
+
+
+def measure(part: Part, merged: Tensor) -> Sums:
+    """Compare a merged tensor with those of the sources, in float64.
+
+    Args:
+        part: the tensor of every source.
+        merged: ``[*shape]``.
+
+    Returns:
+        The sums.
+    """
+    n = len(part.sources)
+    sources, result = part.sources.reshape(n, -1), merged.reshape(-1)
+    base = None if part.base is None else part.base.reshape(-1)
+    gram, cross = (torch.zeros(shape, dtype=double(sources), device=sources.device) for shape in ((n, n), (n,)))
+    square, moved, agreed, changed = (torch.zeros((), dtype=gram.dtype, device=gram.device) for _ in range(4))
+    for start in range(0, sources.shape[1], _CHUNK):
+        here = slice(start, start + _CHUNK)
+        own = sources[:, here].to(gram.dtype)
+        origin = own.mean(0) if base is None else base[here].to(gram.dtype)
+        deltas, delta = own - origin, result[here].to(gram.dtype) - origin
+        gram += deltas @ deltas.T
+        cross += deltas @ delta
+        square += delta @ delta
+        up, down = (deltas > 0).any(0), (deltas < 0).any(0)
+        moved += (up | down).sum()
+        agreed += (up ^ down).sum()
+        rounding = 0.0 if base is not None else 4 * torch.finfo(merged.dtype).eps * own.abs().amax(0)
+        changed += (delta.abs() > rounding).sum()
+    numbers = [float(value) for value in (square, moved, agreed, changed)]
+    return Sums(
+        sources.shape[1],
+        gram.cpu().double(),
+        cross.cpu().double(),
+        numbers[0],
+        *(round(value) for value in numbers[1:]),
+    )
+
+
+def gram(rows: Tensor) -> Tensor:
+    """Inner products in float64, a piece at a time, whatever type the rows have.
+
+    Args:
+        rows: ``[n, p]``.
+
+    Returns:
+        ``[n, n]``, on the CPU.
+    """
+    total = torch.zeros(len(rows), len(rows), dtype=double(rows), device=rows.device)
+    for start in range(0, rows.shape[1], _CHUNK):
+        piece = rows[:, start : start + _CHUNK].to(total.dtype)
+        total += piece @ piece.T
+    return total.cpu().double()
+
+
+def mean_cosine(gram: Tensor) -> float:
+    """Mean cosine of pairs of vectors, of those that are not zero.
+
+    Args:
+        gram: their inner products, ``[n, n]``.
+
+    Returns:
+        The mean; NaN where there is no pair.
+    """
+    there = gram.diagonal() > 0
+    count = int(there.sum())
+    if count < 2:
+        return math.nan
+    norms = gram.diagonal()[there].sqrt()
+    cosines = (gram[there][:, there] / norms / norms.unsqueeze(1)).clamp(-1, 1)
+    return float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
+
+
+def double(like: Tensor) -> torch.dtype:
+    """The widest type there is where a tensor lies.
+
+    Args:
+        like: the tensor.
+
+    Returns:
+        float64, but float32 on MPS.
+    """
+    return torch.float32 if like.device.type == "mps" else torch.float64
