@@ -65,7 +65,7 @@ SCALES: Mapping[str, Protocol] = {
         data_options={"per_class": 1000},
         model="small_cnn",
         model_options={"width": (32, 64, 64, 64)},
-        recipe=Recipe(epochs=40, batch_size=128, lr=0.1, momentum=0.9, schedule="constant"),
+        recipe=Recipe(epochs=40, lr=0.1, schedule="constant", precision="bfloat16"),
         spawns=(0.0, 0.8, 1.6, 3.2, 6.4, 16.0),
         onsets=(0.0, 0.8, 3.2, 16.0, 40.0),
         onset={"epochs": 30.0, "lr": 0.01, "batch_size": 128, "samples": 1000},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from landform.landscape import Loss
 from landform.stacked import Function, Stacked, stack
@@ -48,7 +49,14 @@ class Plain:
     """The gradient of the loss itself, of all models as one program or one by one."""
 
     def __init__(
-        self, function: Function, loss: object, *, stacked: bool, seeds: Sequence[int], smoothing: float = 0.0
+        self,
+        function: Function,
+        loss: object,
+        *,
+        stacked: bool,
+        seeds: Sequence[int],
+        smoothing: float = 0.0,
+        precision: str = "full",
     ) -> None:
         """Take what is differentiated.
 
@@ -58,7 +66,9 @@ class Plain:
             stacked: whether all models run as one program.
             seeds: each model's seed, for dropout.
             smoothing: label smoothing, for cross-entropy.
+            precision: of the products; see `Recipe`.
         """
+        self._coarse = precision == "bfloat16"
         self.function, self.stacked, self.seeds = function, stacked, tuple(seeds)
         self.loss = smoothed(smoothing) if smoothing else loss
         self._made: dict[tuple[object, ...], tuple[list[Tensor], list[Tensor], dict[str, Tensor]]] = {}
@@ -78,7 +88,7 @@ class Plain:
         if self.stacked:
             leaves, places, given = self._handles(points, out)
             self._seed(self.seeds[: len(points)], step, points.device)
-            outputs = self.function.many(given, buffers, lambda net: net(stack(inputs)))
+            outputs = self.function.many(given, buffers, lambda net: self._outputs(net, stack(inputs)))
             loss = self.loss(outputs, stack(targets))  # type: ignore[operator]
             losses: Tensor = loss.raw if isinstance(loss, Stacked) else loss.expand(len(points))
             _write(losses.sum(), leaves, places, add)
@@ -89,10 +99,19 @@ class Plain:
             self._seed(self.seeds[k : k + 1], step, points.device)
             own = {name: buffer[k] for name, buffer in buffers.items()}
             x = inputs[k]
-            value = self.loss(self.function(given, own, lambda net, x=x: net(x)), targets[k])  # type: ignore[misc,operator]
+            outputs = self.function(given, own, lambda net, x=x: self._outputs(net, x))  # type: ignore[misc]
+            value = self.loss(outputs, targets[k])  # type: ignore[operator]
             _write(value, leaves, places, add)
             each.append(value.detach().reshape(()))
         return torch.stack(each)
+
+    def _outputs(self, net: nn.Module, x: Any) -> Any:
+        """Outputs in the type of the points, of products in the precision asked for."""
+        if not self._coarse:
+            return net(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            outputs = net(x)
+        return tree_map_only(torch.Tensor, lambda t: t.float() if t.dtype is torch.bfloat16 else t, outputs)
 
     def _handles(self, points: Tensor, out: Tensor) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """Leaves of autograd in the points' memory, and where their gradients go; made once, not at each step."""

@@ -13,7 +13,7 @@ from landform.errors import BadInput
 from landform.training._schedule import SCHEDULES, Array, Constant, Schedule, schedule_named
 
 # What all members of a stack must share; everything else may differ from one to the next.
-SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup")
+SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup", "precision")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Recipe:
         mixup: strength of mixup, 0 for none; None takes the data set's own setting.
         seed: decides the order of the data, augmentation, dropout and label noise; not the initial point.
         label_seed: decides label noise in its place, so that runs can share their wrong labels; None takes ``seed``.
+        precision: ``"bfloat16"`` multiplies matrices and convolves in bfloat16 (autocast); weights, gradients, losses
+            and the optimiser stay in the type the model is trained in, and so does all that is measured later.
     """
 
     epochs: float = 10.0
@@ -55,6 +57,7 @@ class Recipe:
     mixup: float | None = None
     seed: int = 0
     label_seed: int | None = None
+    precision: Literal["full", "bfloat16"] = "full"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be, by name."""
@@ -75,6 +78,7 @@ class Recipe:
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "label_noise": 0 <= self.label_noise <= 1,
             "mixup": self.mixup is None or self.mixup >= 0,
+            "precision": self.precision in ("full", "bfloat16"),
             "nesterov": not self.nesterov or self.momentum > 0,
         }
         for name, fine in checks.items():
@@ -129,6 +133,7 @@ class Recipe:
             kind: Any = SCHEDULES[schedule.pop("name")]
             plain["schedule"] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in schedule.items()})
             plain["betas"] = tuple(plain["betas"])
+            plain.setdefault("precision", "full")  # not yet there in older runs
             return cls(**{f.name: plain[f.name] for f in fields(cls)})
         except (KeyError, TypeError, ValueError) as why:
             raise BadInput(f"This is not the description of a recipe ({why}).") from None

@@ -75,6 +75,10 @@ class Task:
         place = find_device(device)
         layout = Layout.of(model)
         kind = dtype or layout.point(model).dtype  # of mixed types the widest
+        if recipes[0].precision == "bfloat16" and kind is torch.float64:
+            raise BadInput(
+                "precision='bfloat16' is for training in float32, and this is in float64: leave one of them."
+            )
         function = Function(model, layout, device=place, dtype=kind)
         function.net.train()
         name, loss_of = loss_function(loss)
@@ -163,6 +167,7 @@ def _in_step(
         stacked=choice.stack,
         seeds=[recipe.seed for recipe in batches.recipes],
         smoothing=batches.recipes[0].label_smoothing,
+        precision=batches.recipes[0].precision,
     )
     losses = Rows(len(starts))
     first = starts[0].step
