@@ -4,22 +4,31 @@
 they agree, and how the merge lies to them. `methods` names the ways.
 """
 
+from landform.merging._diagonal import FisherDiagonal, fisher_diagonal
 from landform.merging._layers import Layer
 from landform.merging._merge import Merge, merge
+from landform.merging._mergeable import Mergeability, mergeable
 from landform.merging._method import Asked, Method, Part, Parts, Per, Setting, Whole
 from landform.merging._registry import get, methods
+from landform.merging._tasks import Localised, localise
 
 __all__ = [
     "Asked",
+    "FisherDiagonal",
     "Layer",
+    "Localised",
     "Merge",
+    "Mergeability",
     "Method",
     "Part",
     "Parts",
     "Per",
     "Setting",
     "Whole",
+    "fisher_diagonal",
     "get",
+    "localise",
     "merge",
+    "mergeable",
     "methods",
 ]

@@ -16,6 +16,7 @@ from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.layout import Layout
 from landform.merging._ask import ask
+from landform.merging._joint import Data, together
 from landform.merging._layers import Layer, Sums, measure
 from landform.merging._method import Asked, Method, Per
 from landform.merging._registry import get
@@ -92,7 +93,7 @@ def merge(
     method: str | Method = "mean",
     base: Tensor | nn.Module | None = None,
     weights: Sequence[float] | Tensor | None = None,
-    data: Landscape | None = None,
+    data: Data | None = None,
     layout: Layout | None = None,
     per: Per | None = None,
     seed: int = 0,
@@ -106,7 +107,8 @@ def merge(
         method: its name, one of `methods`, or a `Method` of your own.
         base: the point or model that the sources came from; many methods merge the differences from it.
         weights: one for each source; ones if not given.
-        data: a landscape, for the methods that look at data, and to find BatchNorm's statistics anew.
+        data: a landscape, for the methods that look at data, and to find BatchNorm's statistics anew; or one for each
+            of several tasks, by name.
         layout: what a point holds; known from a landscape or a model. Without it a point is one tensor.
         per: whether thresholds, norms and angles are of the whole ``"point"`` or of each ``"tensor"``; if not given, as
             the method's paper has it.
@@ -121,13 +123,12 @@ def merge(
         BadInput: when the sources are not of one architecture, or the method cannot do what is asked.
     """
     chosen = get(method)
-    if data is not None and not isinstance(data, Landscape):
-        raise BadInput(f"data is a {type(data).__name__}: give a landscape, lf.Landscape(model, data).")
-    sources = read_sources(points, base, layout or (data.layout if data is not None else None), buffers)
+    where = None if data is None else together(data)
+    sources = read_sources(points, base, layout or (where.layout if where is not None else None), buffers)
     names = [f"source {i + 1}" for i in range(len(sources.points))]
     asked = ask(chosen, names, base=base is not None, weights=weights, settings=settings, per=per, seed=seed)
     if chosen.whole is not None:
-        return _with_data(chosen, sources, asked, data)
+        return _with_data(chosen, sources, asked, data, where)
     parts: list[Tensor] = []
     sums: dict[str, Sums] = {}
     layers: list[Layer] = []
@@ -138,17 +139,17 @@ def merge(
         sums[step.name] = step.sums
         layers.append(step.sums.layer(step.name, step.facts if asked.per == "tensor" else None))
         facts = dict(step.facts) if asked.per == "point" or len(sources.spans) == 1 else {}
-    return _finished(chosen, asked, sources, torch.cat(parts), layers, sums, facts, {}, data)
+    return _finished(chosen, asked, sources, torch.cat(parts), layers, sums, facts, {}, where)
 
 
-def _with_data(method: Method, sources: Sources, asked: Asked, data: Landscape | None) -> Merge:
+def _with_data(method: Method, sources: Sources, asked: Asked, data: Data | None, where: Landscape | None) -> Merge:
     assert method.whole is not None
-    if data is None:
+    if data is None or where is None:
         raise BadInput(f"{method.name} looks at data: give data=, a landscape with the loss and the data.")
     for _ in Sound(sources, asked):
         pass
-    base = None if sources.base is None else sources.base.to(data.device, data.dtype)
-    found = method.whole(data, torch.stack(sources.points).to(data.device, data.dtype), base, asked)
+    base = None if sources.base is None else sources.base.to(where.device, where.dtype)
+    found = method.whole(data, torch.stack(sources.points).to(where.device, where.dtype), base, asked)
     first = sources.points[0]
     point = found.point.to(first.device, first.dtype)
     sums = {
@@ -156,7 +157,7 @@ def _with_data(method: Method, sources: Sources, asked: Asked, data: Landscape |
         for part, (_, start, stop, _) in zip(sources, sources.spans, strict=True)
     }
     layers = [own.layer(name) for name, own in sums.items()]
-    return _finished(method, asked, sources, point, layers, sums, found.facts, found.buffers, data)
+    return _finished(method, asked, sources, point, layers, sums, found.facts, found.buffers, where)
 
 
 def _finished(

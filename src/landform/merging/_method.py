@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
-from landform.landscape import Landscape
+from landform.merging._joint import Data
 
 Per: TypeAlias = Literal["point", "tensor"]
 
@@ -127,7 +127,7 @@ class Method:
         settings: what changes it, by name.
         part: the merged tensor ``[*shape]`` of a part, given what was gathered (None if nothing was).
         gather: what has to be known of parts before: of one part with ``per="tensor"``, of all with ``per="point"``.
-        whole: the merged point of points ``[n, P]`` and a base ``[P]`` or None on a landscape.
+        whole: the merged point of points ``[n, P]`` and a base ``[P]`` or None, on a landscape or on one for each task.
         tell: what of the gathered is worth knowing, as facts.
         wrong: a sentence on what is wrong with what was asked as a whole, or "".
         per: over what it gathers unless asked otherwise: as its paper does.
@@ -146,7 +146,7 @@ class Method:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     part: Callable[[Part, Any, Asked], Tensor] | None = None
     gather: Callable[[Parts, Asked], Any] | None = None
-    whole: Callable[[Landscape, Tensor, Tensor | None, Asked], Whole] | None = None
+    whole: Callable[[Data, Tensor, Tensor | None, Asked], Whole] | None = None
     tell: Callable[[Any, Asked], Mapping[str, Any]] = field(default=lambda known, asked: {}, repr=False)
     wrong: Callable[[Asked], str] = field(default=lambda asked: "", repr=False)
     per: Per = "point"

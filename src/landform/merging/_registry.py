@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from landform.errors import BadInput
+from landform.merging._aligned import ALIGNED, REPAIR
 from landform.merging._ask import nearest
+from landform.merging._fisher import FISHER
 from landform.merging._linear import MEAN, TASK_ARITHMETIC, WISE_FT
 from landform.merging._method import Method
+from landform.merging._regmean import REGMEAN
+from landform.merging._soups import GREEDY_SOUP, LEARNED_SOUP
 
 METHODS: tuple[Method, ...] = (
     MEAN,
     TASK_ARITHMETIC,
     WISE_FT,
+    FISHER,
+    REGMEAN,
+    GREEDY_SOUP,
+    LEARNED_SOUP,
+    ALIGNED,
+    REPAIR,
 )
 
 
