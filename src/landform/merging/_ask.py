@@ -55,10 +55,8 @@ def ask(
         raise BadInput(f"per is {per!r}: give 'point' or 'tensor', over which a method gathers what it has to know.")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadInput(f"seed is {seed!r}: give a whole number.")
-    asked = Asked(
-        count, _weights(method, weights, count), _settings(method, settings or {}, count), per or method.per, seed,
-        tuple(names),
-    )  # fmt: skip
+    every = _settings(method, settings or {}, count)
+    asked = Asked(count, _weights(method, weights, count), every, per or method.per, seed, tuple(names), base)
     if wrong := method.wrong(asked):
         raise BadInput(wrong)
     return asked

@@ -58,6 +58,7 @@ class Asked:
         per: over what a method gathers what it has to know.
         seed: of what is drawn at random; a tensor's draws follow from the seed, its name and the source alone.
         names: of the sources, as messages call them.
+        based: whether there is a base.
     """
 
     count: int
@@ -66,6 +67,7 @@ class Asked:
     per: Per = "point"
     seed: int = 0
     names: tuple[str, ...] = ()
+    based: bool = False
 
     def each(self, name: str) -> tuple[float, ...]:
         """A setting that may differ from source to source.
@@ -135,8 +137,9 @@ class Method:
         least: the fewest sources it works on; None stands for one where it needs a base and two where not.
         most: the most sources, or None for any number.
         also: other names it goes by.
-        blocks: whether ``part`` may be given a tensor in blocks of consecutive numbers (what it needs of the tensor as
-            a whole was gathered), and ``gather`` the blocks of one tensor as parts of one name.
+        blocks: how a large tensor of a file may be cut for ``part`` (what it needs of the whole was gathered) and for
+            ``gather`` (which gets the pieces as parts of one name): between any ``"numbers"``, and is flat then;
+            between ``"rows"``, along its first axis; or not at all, ``"whole"``.
     """
 
     name: str
@@ -154,4 +157,4 @@ class Method:
     least: int | None = None
     most: int | None = None
     also: tuple[str, ...] = ()
-    blocks: bool = True
+    blocks: Literal["numbers", "rows", "whole"] = "numbers"

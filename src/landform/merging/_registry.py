@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from landform.errors import BadInput
 from landform.merging._aligned import ALIGNED, REPAIR
+from landform.merging._angles import KARCHER, MODEL_STOCK, SLERP
 from landform.merging._ask import nearest
 from landform.merging._fisher import FISHER
 from landform.merging._linear import MEAN, TASK_ARITHMETIC, WISE_FT
 from landform.merging._method import Method
 from landform.merging._regmean import REGMEAN
 from landform.merging._soups import GREEDY_SOUP, LEARNED_SOUP
+from landform.merging._task_vectors import (
+    BREADCRUMBS,
+    BREADCRUMBS_TIES,
+    DARE,
+    DARE_TIES,
+    DELLA,
+    DELLA_LINEAR,
+    TIES,
+)
 
 METHODS: tuple[Method, ...] = (
     MEAN,
+    SLERP,
+    KARCHER,
     TASK_ARITHMETIC,
+    TIES,
+    DARE,
+    DARE_TIES,
+    DELLA,
+    DELLA_LINEAR,
+    BREADCRUMBS,
+    BREADCRUMBS_TIES,
+    MODEL_STOCK,
     WISE_FT,
     FISHER,
     REGMEAN,
