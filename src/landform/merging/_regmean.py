@@ -6,7 +6,8 @@ For a layer with inputs X_i at source i and Gram matrix ``G_i = X_i' X_i`` the l
 
 have the closed form ``W = (sum w_i W_i G_i) (sum w_i G_i)^-1`` (Jin, Ren, Preotiuc-Pietro and Cheng 2023, eq. 2).
 Before, the numbers off the diagonal of G_i are scaled by ``scale``. A convolution is linear in the patches that it
-reads; a bias is the weight of one more input, which is always 1. Where inputs do not vary, it is the mean that stays.
+reads; a bias is the weight of one more input, which is always 1. Gram matrices are means over samples, so that tasks of
+any size count alike; where inputs do not vary, it is the mean of the sources that stays.
 """
 
 from __future__ import annotations
