@@ -5,6 +5,7 @@ they agree, and how the merge lies to them. `methods` names the ways.
 """
 
 from landform.merging._diagonal import FisherDiagonal, fisher_diagonal
+from landform.merging._files import FileMerge, merge_files
 from landform.merging._layers import Layer
 from landform.merging._merge import Merge, merge
 from landform.merging._mergeable import Mergeability, mergeable
@@ -14,6 +15,7 @@ from landform.merging._tasks import Localised, localise
 
 __all__ = [
     "Asked",
+    "FileMerge",
     "FisherDiagonal",
     "Layer",
     "Localised",
@@ -29,6 +31,7 @@ __all__ = [
     "get",
     "localise",
     "merge",
+    "merge_files",
     "mergeable",
     "methods",
 ]

@@ -14,6 +14,9 @@ from landform.merging._layers import double
 from landform.merging._method import Asked, Part, Parts
 from landform.merging._thresholds import largest
 
+# Numbers drawn at a time.
+_PIECE = 2**16
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -49,7 +52,7 @@ def by_chance(part: Part, row: int, kept: Kept, asked: Asked) -> Tensor:
     """Keep each coordinate with probability density (DARE)."""
     delta, density = _delta(part, row), asked.each("density")[row]
     if density < 1:
-        delta *= draw(asked.seed, part.name, row, delta) < density
+        delta *= draw(asked.seed, part.name, row, delta, part.start) < density
     if kept.factors is not None:
         return delta.mul_(kept.factors[row])
     return delta.div_(density) if asked.settings["rescale"] == "paper" else delta
@@ -70,7 +73,7 @@ def by_rank(part: Part, row: int, kept: Kept, asked: Asked) -> Tensor:
         spread = spread.to(rows) if rows.shape[1] > 1 else torch.full_like(rows[0], density)
         ranks.scatter_(1, rows.abs().argsort(dim=1, stable=True), spread.expand_as(rows))
         probability = ranks.view_as(delta)
-        delta *= draw(asked.seed, part.name, row, delta) < probability
+        delta *= draw(asked.seed, part.name, row, delta, part.start) < probability
         if kept.factors is None and asked.settings["rescale"] == "paper":
             delta /= probability
     return delta if kept.factors is None else delta.mul_(kept.factors[row])
@@ -124,21 +127,29 @@ def match_norms(sparsify: Sparsify) -> Callable[[Parts, Asked], Kept]:
     return gather
 
 
-def draw(seed: int, name: str, source: int, like: Tensor) -> Tensor:
-    """Numbers from [0, 1), the same wherever and in whatever order tensors are merged.
+def draw(seed: int, name: str, source: int, like: Tensor, start: int = 0) -> Tensor:
+    """Numbers from [0, 1), the same wherever, in whatever order and in whatever blocks tensors are merged.
 
     Args:
         seed: of the merge.
         name: of the tensor.
         source: its place among the sources.
         like: a tensor of the shape wanted, on the device wanted.
+        start: where it begins in its tensor, if it is a block of one.
 
     Returns:
         The numbers, float32, drawn on the CPU.
     """
-    digest = hashlib.sha256(f"{seed}\0{source}\0{name}".encode()).digest()
-    made = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-    return torch.rand(like.shape, generator=made).to(like.device)
+    stop = start + like.numel()
+    pieces = [torch.empty(0)]
+    for piece in range(start // _PIECE, -(-stop // _PIECE)):  # each has a generator of its own
+        key = f"{seed}\0{source}\0{name}" + (f"\0{piece}" if piece else "")
+        digest = hashlib.sha256(key.encode()).digest()
+        made = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+        first = piece * _PIECE
+        drawn = torch.rand(min(stop - first, _PIECE), generator=made)
+        pieces.append(drawn[max(start - first, 0) :])
+    return torch.cat(pieces).view(like.shape).to(like.device)
 
 
 def _delta(part: Part, row: int) -> Tensor:

@@ -142,6 +142,7 @@ def _make(
         wrong=_wrong(name, vote),
         per=per,
         also=also,
+        blocks="rows" if sparsify is by_rank else "numbers",
     )
 
 
