@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from merge_cases import array, layout, near, points
 
 from landform.errors import BadInput
+from landform.layout import Layout
 from landform.merging import Part, merge
 from landform.merging._thresholds import largest
+
+NAMES = ["ties", "dare", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties"]
 
 
 def kept_by_size(delta: np.ndarray, density: float, gamma: float = 0.0) -> np.ndarray:
@@ -162,6 +165,31 @@ def test_della_keeps_the_large_more_often() -> None:
         assert float((found[here] != 0).float().mean()) == pytest.approx(0.1 + 0.8 * (low + 0.125), abs=0.02)
 
 
+class Large:
+    """A layout of one tensor."""
+
+    def __init__(self, *shape: int) -> None:
+        net = torch.nn.Module()
+        net.weight = torch.nn.Parameter(torch.zeros(shape))
+        self.layout = Layout.of(net)
+
+
+@pytest.mark.parametrize("shape", [(150_000,), (400, 500), (3, 100_000)])
+@pytest.mark.parametrize("name", [*NAMES, "task_arithmetic", "wise_ft", "karcher"])
+def test_large_tensors_go_in_pieces_that_change_nothing(
+    name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = points(2, math.prod(shape), dtype=torch.float32)
+    base = 0.3 * points(1, math.prod(shape), 5, torch.float32)[0]
+    own = Large(*shape).layout
+    more = {"of": "deltas"} if name == "karcher" else {}
+    found = merge(sources, method=name, base=base, layout=own, **more)
+    monkeypatch.setattr("landform.merging._pieces.PIECE", 10**9)
+    whole = merge(list(sources), method=name, base=base, layout=own, **more)
+    torch.testing.assert_close(found.point, whole.point, atol=1e-6, rtol=1e-6)
+    assert found.total.changed > 0
+
+
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=40),
     st.sampled_from([torch.float32, torch.float64]),
@@ -208,9 +236,6 @@ def test_no_majority_leaves_the_base() -> None:
         assert found.point.tolist() == [first, 11.5, 7]
     counted = merge([origin + a, origin + b], method="ties", base=origin, density=1, elect="count")
     assert counted.point.tolist() == [10, 11.5, 10]
-
-
-NAMES = ["ties", "dare", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "model_stock", "karcher"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from landform.merging._layers import gram
 from landform.merging._linear import mix, no_shares, shares
 from landform.merging._method import Asked, Method, Part, Parts
+from landform.merging._pieces import pieces, piecewise
 from landform.merging._settings import choice, flag, number, whole
 
 
@@ -44,7 +45,8 @@ def products(parts: Parts, count: int, deltas: bool) -> Tensor:
     """
     total = torch.zeros(count, count, dtype=torch.float64)
     for part in parts:
-        total += gram((part.deltas if deltas else part.sources).reshape(count, -1))
+        for _, piece in pieces(part):
+            total += gram((piece.deltas if deltas else piece.sources).reshape(count, -1))
     return total
 
 
@@ -183,7 +185,7 @@ SLERP = Method(
         "of": _OF,
         "parallel": number(0.9995, "cosine beyond which it goes straight", 0, 1),
     },
-    part=_blended,
+    part=piecewise(_blended),
     gather=_slerp,
     tell=_told,
     wrong=_no_place,
@@ -199,7 +201,7 @@ KARCHER = Method(
         "steps": whole(200, "the most steps", 1),
         "tolerance": number(1e-9, "length of a step, in radians, at which it ends", 0, above=True),
     },
-    part=_blended,
+    part=piecewise(_blended),
     gather=_karcher,
     tell=_told,
     wrong=_no_directions,
@@ -210,7 +212,7 @@ MODEL_STOCK = Method(
     "Jang et al. 2024",
     base=True,
     settings={"clip": flag(True, "keep the ratio in [0, 1] where deltas point away from one another")},
-    part=_blended,
+    part=piecewise(_blended),
     gather=_model_stock,
     tell=_told,
     per="tensor",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landform.merging._method import Asked, Method, Part
+from landform.merging._pieces import piecewise
 from landform.merging._settings import flag, number
 
 
@@ -87,7 +88,7 @@ TASK_ARITHMETIC = Method(
         "scale": number(1.0, "factor of the sum, the paper's lambda"),
         "normalise": flag(False, "divide the weights by their sum"),
     },
-    part=_task_arithmetic,
+    part=piecewise(_task_arithmetic),
     wrong=lambda asked: no_shares(asked) if asked.settings["normalise"] else "",
     also=("task_vectors",),
 )
@@ -98,7 +99,7 @@ WISE_FT = Method(
     "Wortsman et al. 2022, robust fine-tuning of zero-shot models",
     base=True,
     settings={"alpha": number(0.5, "where on the line: 0 is the base, 1 the fine-tuned model")},
-    part=_wise_ft,
+    part=piecewise(_wise_ft),
     wrong=no_shares,
     also=("wise",),
 )

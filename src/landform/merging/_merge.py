@@ -129,17 +129,17 @@ def merge(
     asked = ask(chosen, names, base=base is not None, weights=weights, settings=settings, per=per, seed=seed)
     if chosen.whole is not None:
         return _with_data(chosen, sources, asked, data, where)
-    parts: list[Tensor] = []
+    point = torch.empty_like(sources.points[0], memory_format=torch.contiguous_format)
     sums: dict[str, Sums] = {}
     layers: list[Layer] = []
     facts: dict[str, Any] = {}
-    for step in walk(chosen, sources, asked):
+    for step, (_, start, stop, _) in zip(walk(chosen, sources, asked), sources.spans, strict=True):
         assert step.sums is not None
-        parts.append(step.tensor.reshape(-1).to(sources.points[0].dtype))
+        point[start:stop] = step.tensor.reshape(-1)
         sums[step.name] = step.sums
         layers.append(step.sums.layer(step.name, step.facts if asked.per == "tensor" else None))
         facts = dict(step.facts) if asked.per == "point" or len(sources.spans) == 1 else {}
-    return _finished(chosen, asked, sources, torch.cat(parts), layers, sums, facts, {}, where)
+    return _finished(chosen, asked, sources, point, layers, sums, facts, {}, where)
 
 
 def _with_data(method: Method, sources: Sources, asked: Asked, data: Data | None, where: Landscape | None) -> Merge:
@@ -149,7 +149,7 @@ def _with_data(method: Method, sources: Sources, asked: Asked, data: Data | None
     for _ in Sound(sources, asked):
         pass
     base = None if sources.base is None else sources.base.to(where.device, where.dtype)
-    found = method.whole(data, torch.stack(sources.points).to(where.device, where.dtype), base, asked)
+    found = method.whole(data, sources.matrix.to(where.device, where.dtype), base, asked)
     first = sources.points[0]
     point = found.point.to(first.device, first.dtype)
     sums = {

@@ -23,13 +23,13 @@ class Sources:
     """Points in memory.
 
     Attributes:
-        points: of the sources, each ``[P]``, on one device and of one type.
+        points: of the sources, each ``[P]``, on one device and of one type; a matrix ``[n, P]`` if they were given so.
         base: ``[P]``, or None.
         layout: what a point holds, or None where nobody said.
         buffers: of each source, or empty.
     """
 
-    points: tuple[Tensor, ...]
+    points: Tensor | tuple[Tensor, ...]
     base: Tensor | None
     layout: Layout | None
     buffers: tuple[Buffers, ...]
@@ -42,13 +42,22 @@ class Sources:
             return [("point", 0, size, (size,))]
         return [(slot.name, slot.start, slot.stop, slot.shape) for slot in self.layout.slots]
 
+    @property
+    def matrix(self) -> Tensor:
+        """The points as ``[n, P]``."""
+        return self.points if isinstance(self.points, Tensor) else torch.stack(self.points)
+
     def __iter__(self) -> Iterator[Part]:
         """The parts, one for each tensor."""
         for name, start, stop, shape in self.spans:
-            rows = torch.stack([point[start:stop] for point in self.points])
+            rows = (
+                self.points[:, start:stop]  # without a copy
+                if isinstance(self.points, Tensor)
+                else torch.stack([point[start:stop] for point in self.points])
+            )
             work = _WORK.get(rows.dtype, torch.float32)
             base = None if self.base is None else self.base[start:stop].to(work).view(shape)
-            yield Part(name, rows.to(work).view(len(rows), *shape), base)
+            yield Part(name, rows.to(work).reshape(len(rows), *shape), base)
 
 
 def read_sources(
@@ -103,7 +112,8 @@ def read_sources(
     if own is None and models and all(isinstance(thing, nn.Module) for thing in points):
         own = [{key: value.detach() for key, value in model.named_buffers()} for model in points]  # type: ignore[union-attr]
     count = len(points)
-    return Sources(tuple(read[:count]), read[count] if base is not None else None, layout, _same_buffers(own, count))
+    rows = points.detach() if isinstance(points, Tensor) else tuple(read[:count])
+    return Sources(rows, read[count] if base is not None else None, layout, _same_buffers(own, count))
 
 
 def merge_buffers(buffers: Sequence[Buffers], weights: Sequence[float]) -> dict[str, Tensor]:

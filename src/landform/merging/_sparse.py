@@ -12,10 +12,8 @@ from torch import Tensor
 
 from landform.merging._layers import double
 from landform.merging._method import Asked, Part, Parts
+from landform.merging._pieces import PIECE, pieces
 from landform.merging._thresholds import largest
-
-# Numbers drawn at a time.
-_PIECE = 2**16
 
 
 @dataclass(frozen=True)
@@ -117,11 +115,12 @@ def match_norms(sparsify: Sparsify) -> Callable[[Parts, Asked], Kept]:
             return Kept()
         wholes, rests = ([0.0] * asked.count for _ in range(2))
         for part in parts:
-            for row in range(asked.count):
-                delta = _delta(part, row)
-                wholes[row] += float(delta.abs().sum(dtype=double(delta)))
-                rest = sparsify(part, row, Kept(), asked)
-                rests[row] += float(rest.abs().sum(dtype=double(rest)))
+            for _, piece in pieces(part, rows=sparsify is by_rank):
+                for row in range(asked.count):
+                    delta = _delta(piece, row)
+                    wholes[row] += float(delta.abs_().sum(dtype=double(delta)))
+                    rest = sparsify(piece, row, Kept(), asked)
+                    rests[row] += float(rest.abs_().sum(dtype=double(rest)))
         return Kept(factors=[whole / rest if rest else 1.0 for whole, rest in zip(wholes, rests, strict=True)])
 
     return gather
@@ -141,15 +140,15 @@ def draw(seed: int, name: str, source: int, like: Tensor, start: int = 0) -> Ten
         The numbers, float32, drawn on the CPU.
     """
     stop = start + like.numel()
-    pieces = [torch.empty(0)]
-    for piece in range(start // _PIECE, -(-stop // _PIECE)):  # each has a generator of its own
+    found = [torch.empty(0)]
+    for piece in range(start // PIECE, -(-stop // PIECE)):  # each has a generator of its own
         key = f"{seed}\0{source}\0{name}" + (f"\0{piece}" if piece else "")
         digest = hashlib.sha256(key.encode()).digest()
         made = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-        first = piece * _PIECE
-        drawn = torch.rand(min(stop - first, _PIECE), generator=made)
-        pieces.append(drawn[max(start - first, 0) :])
-    return torch.cat(pieces).view(like.shape).to(like.device)
+        first = piece * PIECE
+        drawn = torch.rand(min(stop - first, PIECE), generator=made)
+        found.append(drawn[max(start - first, 0) :])
+    return torch.cat(found).view(like.shape).to(like.device)
 
 
 def _delta(part: Part, row: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landform.merging._linear import no_shares, shares
 from landform.merging._method import Asked, Method, Part, Parts, Per, Setting
+from landform.merging._pieces import piecewise
 from landform.merging._settings import choice, flag, number
 from landform.merging._sparse import Kept, Sparsify, by_chance, by_rank, by_size, match_norms, trim, trim_both
 
@@ -137,7 +138,7 @@ def _make(
         paper,
         base=True,
         settings=_settings(density, vote, vote, more or {}),
-        part=voted(sparsify) if vote else added(sparsify),
+        part=piecewise(voted(sparsify) if vote else added(sparsify), rows=sparsify is by_rank),
         gather=gather,
         wrong=_wrong(name, vote),
         per=per,

@@ -19,7 +19,7 @@ from landform.merging._method import Part, Parts
 _DIGIT = 16
 _BINS = 2**_DIGIT
 # Numbers taken at a time.
-_CHUNK = 2**20
+_CHUNK = 2**18
 _WHOLE = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
