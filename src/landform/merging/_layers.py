@@ -13,7 +13,7 @@ from torch import Tensor
 from landform.merging._method import Part
 
 # Coordinates taken at a time: in float64 they should stay in a core's cache.
-_CHUNK = 2**16
+_CHUNK = 2**15
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Sums:
 
 
 def measure(part: Part, merged: Tensor) -> Sums:
-    """Compare a merged tensor with those of the sources, in float64.
+    """Compare a merged tensor with those of the sources, with sums in float64.
 
     Args:
         part: the tensor of every source.
@@ -120,29 +120,28 @@ def measure(part: Part, merged: Tensor) -> Sums:
     n = len(part.sources)
     sources, result = part.sources.reshape(n, -1), merged.reshape(-1)
     base = None if part.base is None else part.base.reshape(-1)
-    gram, cross = (torch.zeros(shape, dtype=double(sources), device=sources.device) for shape in ((n, n), (n,)))
-    square, moved, agreed, changed = (torch.zeros((), dtype=gram.dtype, device=gram.device) for _ in range(4))
+    wide = double(sources)
+    gram, cross = (torch.zeros(shape, dtype=wide, device=sources.device) for shape in ((n, n), (n,)))
+    square = gram.new_zeros(())
+    moved, agreed, changed = (torch.zeros((), dtype=torch.long, device=gram.device) for _ in range(3))
     for start in range(0, sources.shape[1], _CHUNK):
         here = slice(start, start + _CHUNK)
-        own = sources[:, here].to(gram.dtype)
-        origin = own.mean(0) if base is None else base[here].to(gram.dtype)
-        deltas, delta = own - origin, result[here].to(gram.dtype) - origin
+        own = sources[:, here]
+        origin = own.mean(0) if base is None else base[here]
+        deltas, delta = own - origin, result[here] - origin
+        up, down = deltas.amax(0) > 0, deltas.amin(0) < 0
+        moved += (up | down).count_nonzero()
+        agreed += (up ^ down).count_nonzero()
+        if base is None:  # the mean is known up to rounding
+            changed += (delta.abs() > 4 * torch.finfo(own.dtype).eps * own.abs().amax(0)).count_nonzero()
+        else:
+            changed += delta.count_nonzero()
+        deltas, delta = deltas.to(wide), delta.to(wide)
         gram += deltas @ deltas.T
         cross += deltas @ delta
         square += delta @ delta
-        up, down = (deltas > 0).any(0), (deltas < 0).any(0)
-        moved += (up | down).sum()
-        agreed += (up ^ down).sum()
-        rounding = 0.0 if base is not None else 4 * torch.finfo(merged.dtype).eps * own.abs().amax(0)
-        changed += (delta.abs() > rounding).sum()
-    numbers = [float(value) for value in (square, moved, agreed, changed)]
-    return Sums(
-        sources.shape[1],
-        gram.cpu().double(),
-        cross.cpu().double(),
-        numbers[0],
-        *(round(value) for value in numbers[1:]),
-    )
+    counts = [int(value) for value in (moved, agreed, changed)]
+    return Sums(sources.shape[1], gram.cpu().double(), cross.cpu().double(), float(square), *counts)
 
 
 def gram(rows: Tensor) -> Tensor:
