@@ -107,7 +107,7 @@ class PickledFile:
                 "it could run any code: save model.state_dict() alone."
             ) from None
         except (RuntimeError, EOFError, ValueError, KeyError) as why:
-            text = " ".join(str(why).split())[:120]
+            text = " ".join(str(why).split()).partition(". ")[0][:120]
             raise BadInput(f"{self.path} is not a file that torch.save wrote, or is cut short ({text}).") from None
 
 
