@@ -1,5 +1,7 @@
 """One loop for one model or a stack of models; recipes, schedules, spawning."""
 
+from landform.training._plane import Plane
+from landform.training._planes import plane, plane_of, planes
 from landform.training._recipe import Recipe
 from landform.training._schedule import Constant, Cosine, Cyclic, Step
 from landform.training._spawn import spawn
@@ -11,10 +13,14 @@ __all__ = [
     "ContinueFrom",
     "Cosine",
     "Cyclic",
+    "Plane",
     "Recipe",
     "Recording",
     "Step",
     "Trained",
+    "plane",
+    "plane_of",
+    "planes",
     "spawn",
     "spawn_by",
     "train",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,11 +77,12 @@ class Books:
             self.close()
             raise
 
-    def see(self, moment: Moment) -> None:
+    def see(self, moment: Moment, shown: Callable[[Moment], Moment] = lambda moment: moment) -> None:
         """Look at the runs after a step, and record them if their time has come.
 
         Args:
             moment: the runs; nothing of it is kept that changes later.
+            shown: makes of a moment what is recorded of it.
         """
         if moment.losses is not None:
             self._steps.append(moment.step)
@@ -89,7 +90,7 @@ class Books:
             self._rates.append(moment.rates)
         if moment.step < self._due:
             return
-        self._record(moment)
+        self._record(shown(moment))
         later = [start for start in self._starts if start > moment.step]
         planned = self._plan.after(moment.step)
         self._due = min([*later, *([] if planned is None else [planned])], default=1 << 62)

@@ -120,6 +120,11 @@ def spawn(
 def _check(run: Trajectory, model: nn.Module, data: Any, recipe: Recipe, sources: Sequence[Record]) -> None:
     """Refuse what would make children that differ from their parent in more than noise."""
     given, settings = as_dataset(data), run.run["settings"]
+    if "plane" in settings:
+        raise BadInput(
+            f"The run in {run.folder} was confined to a plane, and its momentum is not that of points: a child would "
+            "leave the plane; train from its last point with planes= instead."
+        )
     shapes = [[(slot.name, slot.shape) for slot in layout.slots] for layout in (Layout.of(model), run.layout)]
     known = settings.get("architecture")
     if shapes[0] != shapes[1] or known not in (None, architecture_of(model)):

@@ -17,7 +17,8 @@ from landform.layout import Layout
 from landform.stacked import Choice, Function, Unstackable, choose, count, refusal, stack
 from landform.training._batches import Batches
 from landform.training._books import Books
-from landform.training._gradients import Plain, smoothed
+from landform.training._confined import Within, undecayed
+from landform.training._gradients import Gradients, Plain, smoothed
 from landform.training._loop import Moment, Start, run
 from landform.training._recipe import Recipe
 from landform.training._rows import Rows
@@ -34,12 +35,14 @@ class End:
         buffers: buffers by name.
         losses: mean loss of each step's batch, before the step, ``[steps]``.
         how: whether it ran in a stack, and why.
+        coordinates: where in its plane that is, ``[d]``, for runs that are confined to one.
     """
 
     point: Tensor
     buffers: Mapping[str, Tensor]
     losses: Tensor
     how: Choice
+    coordinates: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Task:
         loss: of (outputs, targets).
         until: the last step.
         dtype: the floating-point type it is trained in.
+        within: the planes that the runs are confined to, if they are.
     """
 
     function: Function
@@ -59,6 +63,7 @@ class Task:
     loss: Loss
     until: int
     dtype: torch.dtype
+    within: Within | None = None
 
     @classmethod
     def of(
@@ -70,6 +75,7 @@ class Task:
         loss: str | Loss,
         device: str | torch.device,
         dtype: torch.dtype | None,
+        within: Within | None = None,
     ) -> Task:
         """Put model and data where they will be trained; the model is left alone."""
         place = find_device(device)
@@ -85,7 +91,7 @@ class Task:
         if recipes[0].label_smoothing and name != "cross-entropy":
             raise BadInput("label_smoothing belongs to cross-entropy: leave it at 0 with another loss.")
         batches = Batches.of(as_dataset(data), recipes, place, kind)
-        task = cls(function, batches, loss_of, recipes[0].steps(len(batches.inputs)), kind)
+        task = cls(function, batches, loss_of, recipes[0].steps(len(batches.inputs)), kind, within)
         with _own_generators(place):
             task.check(layout.point(model), name)
         return task
@@ -161,7 +167,7 @@ def _in_step(
     task: Task, group: range, starts: Sequence[Start], choice: Choice, books: Books | None, progress: Progress | None
 ) -> list[End]:
     batches = task.batches.of_runs(group)
-    gradients = Plain(
+    gradients: Gradients = Plain(
         task.function,
         task.loss,
         stacked=choice.stack,
@@ -169,6 +175,10 @@ def _in_step(
         smoothing=batches.recipes[0].label_smoothing,
         precision=batches.recipes[0].precision,
     )
+    shown = _as_it_is
+    if task.within is not None:
+        gradients = confined = task.within.of_runs(group, gradients, batches.recipes, starts[0].point)
+        starts, batches, shown = confined.starts(starts), undecayed(batches), confined.seen
     losses = Rows(len(starts))
     first = starts[0].step
 
@@ -176,22 +186,28 @@ def _in_step(
         if moment.losses is not None:
             losses.add(moment.losses)
         if books is not None:
-            books.see(moment)
+            books.see(moment, shown)
         if progress is not None:
             progress(moment.step - first, task.until - first)
 
     last = run(starts, batches, gradients, buffers=task.function.buffers, until=task.until, watch=watch)
+    ended = shown(last)
     # Rows are as long as there were runs at the time; those that join later have theirs from then on.
     table = losses.table()
     return [
         End(
-            last.points[k].clone(),
+            ended.points[k].clone(),
             {name: buffer[k].clone() for name, buffer in last.buffers.items()},
             table[start.step - first :, k].clone() if start.step < task.until else torch.empty(0),
             choice,
+            None if task.within is None else last.points[k, : task.within.planes[group[k]].dimension].clone(),
         )
         for k, start in enumerate(starts)
     ]
+
+
+def _as_it_is(moment: Moment) -> Moment:
+    return moment
 
 
 def decide(how: str, task: Task, starts: Sequence[Start]) -> Choice:

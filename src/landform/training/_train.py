@@ -21,7 +21,9 @@ from landform.recording import Plan, Times, Trajectory, log_spaced, partner_gap
 from landform.stacked import Choice
 from landform.store import checksum
 from landform.training._books import Books
+from landform.training._confined import Within
 from landform.training._loop import Start
+from landform.training._plane import Plane
 from landform.training._recipe import Recipe, check_stackable
 from landform.training._stack import End, Progress, Task, as_dataset, decide, follow
 
@@ -39,6 +41,7 @@ class Trained:
         recipe: how it was trained.
         how: whether it ran in a stack, and why.
         trajectory: the recorded run; None where it was not recorded.
+        coordinates: where in its plane it ended, ``[d]``; None where it was not confined to one.
     """
 
     point: Tensor
@@ -47,6 +50,7 @@ class Trained:
     recipe: Recipe
     how: Choice
     trajectory: Trajectory | None = None
+    coordinates: Tensor | None = None
 
     @property
     def diverged(self) -> bool:
@@ -110,6 +114,7 @@ def train_many(
     resume: bool = False,
     overwrite: bool = False,
     settings: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    planes: Plane | Sequence[Plane] | None = None,
     progress: Progress | None = None,
 ) -> list[Trained]:
     """Train K models of one architecture in step, as one program where that is counted to be quicker.
@@ -128,6 +133,8 @@ def train_many(
             had never been cut, to the bit on a CPU.
         overwrite: replace the runs that lie in ``outs``.
         settings: more to be kept in ``run.json``, as JSON; one for all runs, or one for each.
+        planes: planes through the models' own points that the runs are confined to, ``theta = theta_0 + M z`` with z
+            trained from zero; one for each, or one for all. None leaves them free.
         progress: called with (steps done, steps in all).
 
     Returns:
@@ -160,6 +167,7 @@ def train_many(
         resume=resume,
         overwrite=overwrite,
         settings=settings or {},
+        planes=planes,
         progress=progress,
     )
     for model, trained in zip(models, found, strict=True):
@@ -187,15 +195,20 @@ def train_from(
     settings: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     progress: Progress | None,
     parents: Sequence[dict[str, Any] | None] | None = None,
+    planes: Plane | Sequence[Plane] | None = None,
 ) -> list[Trained]:
     """Train runs from where they start, leaving the model alone; arguments as for `train_many`."""
-    task = Task.of(model, data, recipes, loss=loss, device=device, dtype=dtype)
+    within = None if planes is None else Within.of(planes, starts, recipes, Layout.of(model))
+    task = Task.of(model, data, recipes, loss=loss, device=device, dtype=dtype, within=within)
     if folders is None:
         choice = decide(how, task, starts)
         ends = follow(task, starts, choice, None, progress)
         return [_trained(end, recipe) for end, recipe in zip(ends, recipes, strict=True)]
     more = [settings] * len(recipes) if isinstance(settings, Mapping) else list(settings)
     described = [_description(model, data, recipe, loss, own) for recipe, own in zip(recipes, more, strict=True)]
+    if within is not None:
+        for k, one in enumerate(described):
+            one["plane"] = within.describe(k)
     there = [Trajectory(f) if resume and (f / "run.json").exists() else None for f in folders]
     if any(trajectory is not None for trajectory in there):
         starts, choice = _resumed(there, starts, described, task.dtype)
@@ -259,11 +272,12 @@ def architecture_of(model: nn.Module) -> str:
 
 
 def _trained(end: End, recipe: Recipe, trajectory: Trajectory | None = None) -> Trained:
+    coordinates = None if end.coordinates is None else end.coordinates.cpu()
     losses = end.losses.cpu()
     if trajectory is not None and "loss" in trajectory.curves:  # a resumed run has more than it did now
         losses = trajectory.curves["loss"][1].to(end.point.dtype).cpu()
     buffers = {name: buffer.cpu() for name, buffer in end.buffers.items()}
-    return Trained(end.point.cpu(), buffers, losses, recipe, end.how, trajectory)
+    return Trained(end.point.cpu(), buffers, losses, recipe, end.how, trajectory, coordinates)
 
 
 def _resumed(
@@ -275,8 +289,8 @@ def _resumed(
         if trajectory is None:
             raise BadInput("Some of the runs to resume are not there: give overwrite=True to train all of them anew.")
         before = trajectory.run["settings"]
-        for name in ("recipe", "data", "loss", "model", "architecture"):
-            if before.get(name) != json.loads(json.dumps(now[name])):
+        for name in ("recipe", "data", "loss", "model", "architecture", "plane"):
+            if before.get(name) != json.loads(json.dumps(now.get(name))):
                 raise BadInput(
                     f"The run in {trajectory.folder} was made with another {name}: resume it with the same one, "
                     "or give overwrite=True or another folder."
