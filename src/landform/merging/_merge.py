@@ -129,17 +129,32 @@ def merge(
     asked = ask(chosen, names, base=base is not None, weights=weights, settings=settings, per=per, seed=seed)
     if chosen.whole is not None:
         return _with_data(chosen, sources, asked, data, where)
-    point = torch.empty_like(sources.points[0], memory_format=torch.contiguous_format)
+    return walked(chosen, sources, asked, where)
+
+
+def walked(method: Method, sources: Sources, asked: Asked, data: Landscape | None) -> Merge:
+    """Merge sources tensor by tensor.
+
+    Args:
+        method: a method that needs no data.
+        sources: the sources.
+        asked: of the method.
+        data: to find BatchNorm's statistics anew, or None.
+
+    Returns:
+        The merged point.
+    """
+    point = sources.room
     sums: dict[str, Sums] = {}
     layers: list[Layer] = []
     facts: dict[str, Any] = {}
-    for step, (_, start, stop, _) in zip(walk(chosen, sources, asked), sources.spans, strict=True):
+    for step, (_, start, stop, _) in zip(walk(method, sources, asked), sources.spans, strict=True):
         assert step.sums is not None
         point[start:stop] = step.tensor.reshape(-1)
         sums[step.name] = step.sums
         layers.append(step.sums.layer(step.name, step.facts if asked.per == "tensor" else None))
         facts = dict(step.facts) if asked.per == "point" or len(sources.spans) == 1 else {}
-    return _finished(chosen, asked, sources, point, layers, sums, facts, {}, where)
+    return _finished(method, asked, sources, point, layers, sums, facts, {}, data)
 
 
 def _with_data(method: Method, sources: Sources, asked: Asked, data: Data | None, where: Landscape | None) -> Merge:

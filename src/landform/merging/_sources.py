@@ -27,12 +27,20 @@ class Sources:
         base: ``[P]``, or None.
         layout: what a point holds, or None where nobody said.
         buffers: of each source, or empty.
+        given: the type of the merged point, if it is not that of the sources.
     """
 
     points: Tensor | tuple[Tensor, ...]
     base: Tensor | None
     layout: Layout | None
     buffers: tuple[Buffers, ...]
+    given: torch.dtype | None = None
+
+    @property
+    def room(self) -> Tensor:
+        """Memory for the merged point, ``[P]``."""
+        first = self.points[0]
+        return torch.empty(len(first), dtype=self.given or first.dtype, device=first.device)
 
     @property
     def spans(self) -> list[tuple[str, int, int, tuple[int, ...]]]:
