@@ -4,6 +4,7 @@
 they agree, and how the merge lies to them. `methods` names the ways.
 """
 
+from landform.merging._average import average
 from landform.merging._diagonal import FisherDiagonal, fisher_diagonal
 from landform.merging._files import FileMerge, merge_files
 from landform.merging._layers import Layer
@@ -12,6 +13,9 @@ from landform.merging._mergeable import Mergeability, mergeable
 from landform.merging._method import Asked, Method, Part, Parts, Per, Setting, Whole
 from landform.merging._registry import get, methods
 from landform.merging._tasks import Localised, localise
+from landform.merging._units import Merged as UnitsMerged
+from landform.merging._zip import zip_models
+from landform.merging._zipped import Zipped
 
 __all__ = [
     "Asked",
@@ -26,7 +30,10 @@ __all__ = [
     "Parts",
     "Per",
     "Setting",
+    "UnitsMerged",
     "Whole",
+    "Zipped",
+    "average",
     "fisher_diagonal",
     "get",
     "localise",
@@ -34,4 +41,5 @@ __all__ = [
     "merge_files",
     "mergeable",
     "methods",
+    "zip_models",
 ]
