@@ -8,6 +8,7 @@ from torch import Tensor
 from landform.alignment import align, align_many, repair, symmetries
 from landform.landscape import Landscape
 from landform.merging._joint import Data, buffers_at, shares, together, weighed
+from landform.merging._layers import double
 from landform.merging._method import Asked, Method, Whole
 from landform.merging._settings import choice, flag
 
@@ -58,7 +59,7 @@ def _mended(landscape: Landscape, points: Tensor, weights: Tensor) -> Whole:
 
 def _spread(points: Tensor) -> float:
     """Root mean square distance of the points from their mean."""
-    return float((points - points.mean(0)).double().square().sum(1).mean().sqrt())
+    return float((points - points.mean(0)).to(double(points)).square().sum(1).mean().sqrt())
 
 
 ALIGNED = Method(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from landform.errors import BadInput
 from landform.landscape import Landscape
+from landform.merging._layers import double
 from landform.per_sample import Blocks, Direct, Lookup, Outer, Part, count, sample_gradients
 
 Kind: TypeAlias = Literal["true", "empirical", "sampled"]
@@ -104,19 +105,15 @@ def fisher_diagonal(
             squares = _squares(part)
             total[name] = total[name] + squares if name in total else squares
     shapes = {slot.name: slot.shape for slot in landscape.layout.slots}
-    device = point.device if not total else next(iter(total.values())).device
+    like = next(iter(total.values()), point)
     whole = {
         name: total[name].reshape(shape)
         if name in total
-        else torch.zeros(shape, dtype=_wide(device), device=device)  # nothing used it
+        else torch.zeros(shape, dtype=double(like), device=like.device)  # nothing used it
         for name, shape in shapes.items()
     }
     how, taken = told[0]
     return FisherDiagonal(landscape.layout.join(whole) / samples, how, taken)
-
-
-def _wide(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _squares(part: Part) -> Tensor:
@@ -124,8 +121,8 @@ def _squares(part: Part) -> Tensor:
     if isinstance(part, Blocks):
         return torch.cat([_squares(one) for one in part.parts])
     if isinstance(part, Direct):
-        return part.gradients.to(_wide(part.gradients.device)).square().sum((0, 1))
-    wide = _wide(part.cotangents.device)
+        return part.gradients.to(double(part.gradients)).square().sum((0, 1))
+    wide = double(part.cotangents)
     if isinstance(part, Outer) and part.inputs.shape[1] == 1:
         # One outer product a sample: its squares are the outer product of squares.
         squares = [t[..., 0, :].to(wide).square() for t in (part.cotangents, part.inputs)]

@@ -33,7 +33,7 @@ def _merge(data: Data, points: Tensor, base: Tensor | None, asked: Asked) -> Who
         fishers = torch.where(norms > 0, fishers / norms, fishers)
         mean = fishers.mean()
     floor = settings["floor"] * mean
-    under = float((fishers < floor).double().mean())
+    under = int((fishers < floor).sum()) / fishers.numel()
     fishers = fishers.clamp(min=float(floor)) * weights.to(fishers)[:, None]
     total = fishers.sum(0)
     plain = weighed(points, weights).to(fishers)

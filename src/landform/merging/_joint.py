@@ -158,9 +158,8 @@ def weighed(points: Tensor, by: Tensor) -> Tensor:
     Returns:
         ``[P]``, of the type of the points.
     """
-    if points.device.type == "mps":
-        return by.to(points) @ points
-    total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
+    wide = torch.float32 if points.device.type == "mps" else torch.float64
+    total = torch.zeros(points.shape[1], dtype=wide, device=points.device)
     for share, point in zip(by.tolist(), points, strict=True):
         total.add_(point, alpha=share)
     return total.to(points)

@@ -13,6 +13,7 @@ from landform.errors import BadInput
 from landform.functions import disagreement
 from landform.landscape import Landscape
 from landform.merging._joint import Data, tasks, together
+from landform.merging._layers import double
 from landform.paths import Barrier, barrier
 
 # Work of a forward pass, in gradients.
@@ -147,7 +148,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 
 def _wide(point: Tensor) -> Tensor:
-    return point if point.device.type == "mps" else point.double()
+    return point.to(double(point))
 
 
 def _distance(taken: _Taken) -> tuple[dict[str, float], float]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from landform.landscape import Landscape
 from landform.merging._joint import Data, buffers_at, each, shares, together, weighed
+from landform.merging._layers import double
 from landform.merging._method import Asked, Method, Whole
 from landform.merging._settings import choice, number
 from landform.per_sample import Layer, Outer, Rules, count, cut
@@ -126,7 +127,7 @@ def _in_memory(layers: Sequence[_Linear], memory: float) -> Iterator[list[_Linea
 def _grams(landscape: Landscape, point: Tensor, layers: Sequence[_Linear]) -> dict[_Linear, Tensor]:
     """``X' X`` over the data for each layer, divided by the number of samples, ``[size, size]``, float64."""
     wanted = {layer.key: layer for layer in layers}
-    wide = torch.float32 if point.device.type == "mps" else torch.float64
+    wide = double(point)
     found = {
         layer: torch.zeros(layer.size, layer.size, dtype=wide, device=landscape.device) for layer in wanted.values()
     }
@@ -169,7 +170,7 @@ def _scaled(gram: Tensor, scale: float) -> Tensor:
 
 def _solved(gram: Tensor, right: Tensor) -> tuple[Tensor, float]:
     """The least step that solves ``step @ gram = right``, and the share of directions in which inputs vary."""
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = (t.to(gram) for t in torch.linalg.eigh(gram.cpu() if gram.device.type == "mps" else gram))
     used = values > len(values) * torch.finfo(gram.dtype).eps * values.abs().max()
     inverse = torch.where(used, 1 / torch.where(used, values, 1.0), 0.0)
     return (right @ vectors * inverse) @ vectors.T, float(used.double().mean())

@@ -10,6 +10,7 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.merging._joint import Data, buffers_at, shares, together, weighed
+from landform.merging._layers import double
 from landform.merging._method import Asked, Method, Whole
 from landform.merging._settings import choice, number, whole
 
@@ -123,7 +124,7 @@ class _Mixture:
 
     def slopes(self, gradient: Tensor) -> Tensor:
         """How the loss changes with each coefficient, ``[n, parts]``."""
-        wide = gradient if gradient.device.type == "mps" else gradient.double()
+        wide = gradient.to(double(gradient))
         pieces = zip(torch.split(self._deltas, self._sizes, 1), torch.split(wide, self._sizes), strict=True)
         return torch.stack([delta.to(wide) @ own for delta, own in pieces], 1).to("cpu", torch.float64)
 

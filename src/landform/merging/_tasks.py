@@ -145,7 +145,7 @@ def localise(
         gain,
         torch.tensor(counts, dtype=torch.float64) / len(mask),
         torch.tensor([known[one] for one in counts], dtype=torch.float64),
-        {slot.name: float(mask[slot.start : slot.stop].double().mean()) for slot in landscape.layout.slots},
+        {slot.name: int(mask[slot.start : slot.stop].sum()) / slot.size for slot in landscape.layout.slots},
         by,
         cost + (len(known)) * (1 + again) / 3,
     )

@@ -27,6 +27,7 @@ from landform.alignment._watch import Cross, Watch, acting
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.merging._joint import Data, together
+from landform.merging._layers import double
 from landform.merging._mergeable import _point
 from landform.merging._units import Merged, by_order, by_similarity, mean
 from landform.merging._zipped import Zipped, check_trunk
@@ -148,7 +149,7 @@ def _alike(
             key = acting(reads[number].block)[0], reads[number].site
             rows = torch.cat([first, taken[1][number]], 1)
             crosses.setdefault(key, Cross()).add(rows, rows)
-            sums[key] = sums.get(key, torch.zeros(())) + rows.double().sum(0).cpu()
+            sums[key] = sums.get(key, torch.zeros(())) + rows.to(double(rows)).sum(0).cpu()
     tables: dict[str, list[Tensor]] = {}
     for key, cross in crosses.items():
         table = cross.correlations().cpu().double()
