@@ -2,24 +2,34 @@
 
 from landform.diagnosis._columns import CONFIGURATION, LABELS, MEASURES, TESTED
 from landform.diagnosis._failures import answers, failures, room
+from landform.diagnosis._findings import Finding, findings
+from landform.diagnosis._grid import LOADS, TEMPERATURES, Grid, borders, grid_of
 from landform.diagnosis._phases import MEANING, PHASES, PhaseRow, Thresholds, phase_table, phases
-from landform.diagnosis._ranks import CONVERGED, Rank, ranks
+from landform.diagnosis._ranks import CONVERGED, Rank, correlation_matrix, ranks
 from landform.diagnosis._table import Table, read_table, table_of
 
 __all__ = [
     "CONFIGURATION",
     "CONVERGED",
     "LABELS",
+    "LOADS",
     "MEANING",
     "MEASURES",
     "PHASES",
+    "TEMPERATURES",
     "TESTED",
+    "Finding",
+    "Grid",
     "PhaseRow",
     "Rank",
     "Table",
     "Thresholds",
     "answers",
+    "borders",
+    "correlation_matrix",
     "failures",
+    "findings",
+    "grid_of",
     "phase_table",
     "phases",
     "ranks",

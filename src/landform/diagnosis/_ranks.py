@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landform.diagnosis._columns import MEASURES
 from landform.diagnosis._table import Table
+
+Numbers = NDArray[np.float64]
 
 # A network counts as trained to the end below this training loss.
 CONVERGED = 0.01
@@ -61,3 +64,25 @@ def ranks(table: Table, measures: Sequence[str] | None = None, *, converged: flo
                 rho, tau = float(spearmanr(a, b).statistic), float(kendalltau(a, b).statistic)
             found.append(Rank(measure, among, int(known.sum()), rho, tau))
     return found
+
+
+def correlation_matrix(table: Table) -> tuple[tuple[str, ...], Numbers]:
+    """Spearman's correlation of test accuracy and all measures with one another.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Their names, and ``[m, m]``; NaN for pairs with fewer than four networks, or of which one is the same for all.
+    """
+    from scipy.stats import spearmanr
+
+    names = tuple(name for name in ("test_accuracy", *MEASURES) if name in table.columns)
+    found = np.full((len(names), len(names)), np.nan)
+    for i, first in enumerate(names):
+        for j, second in enumerate(names[: i + 1]):
+            known = np.isfinite(table[first]) & np.isfinite(table[second])
+            a, b = table[first][known], table[second][known]
+            if len(a) >= 4 and np.ptp(a) > 0 and np.ptp(b) > 0:
+                found[i, j] = found[j, i] = spearmanr(a, b).statistic
+    return names, found

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _SEQUENTIAL, _DIVERGING = "cividis", "RdBu"
 _MOST_TICKS, _ALL_TICKS = 9, 12
 _LINE = "#ffffff"
+# A dark line in a light one, and words on a light plate.
+_EDGE = (("#ffffff", 3.4), ("#1d2327", 1.6))
+_PLATE = "rgba(255,255,255,0.8)"
 # Names of cells that are longer than this are written aslant.
 _LONG = 8
 
@@ -33,11 +36,13 @@ class HeatAxis:
         names: what each cell is called, ``[cells]``; as many are written as there is room for.
         groups: names of groups of cells that follow one another, such as classes, each with its number of cells; they
             are named in place of the cells, and lines are drawn between them.
+        every: whether each cell's name is written, however many there are.
     """
 
     label: str
     names: tuple[str, ...]
     groups: tuple[tuple[str, int], ...] = ()
+    every: bool = False
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
@@ -48,7 +53,7 @@ class HeatAxis:
                 found.append((start + (cells - 1) / 2, name))
                 start += cells
             return found if len(found) <= 3 * _MOST_TICKS else found[:: -(-len(found) // (3 * _MOST_TICKS))]
-        every = 1 if len(self.names) <= _ALL_TICKS else -(-len(self.names) // _MOST_TICKS)
+        every = 1 if self.every or len(self.names) <= _ALL_TICKS else -(-len(self.names) // _MOST_TICKS)
         return [(float(i), self.names[i]) for i in range(0, len(self.names), every)]
 
     @property
@@ -73,6 +78,8 @@ class HeatMap:
         label: what the values are.
         diverging: whether zero is a middle, with values of both signs around it.
         limits: values at the two ends of the colours; None lets the data decide.
+        edges: lines between regions of cells, ``(x0, y0, x1, y1)`` each, in cells with the middle of the first at 0.
+        marks: words on the map, ``(x, y, text)`` each, in the same units.
     """
 
     name: str
@@ -85,6 +92,8 @@ class HeatMap:
     label: str
     diverging: bool = False
     limits: tuple[float, float] | None = None
+    edges: tuple[tuple[float, float, float, float], ...] = ()
+    marks: tuple[tuple[float, float, str], ...] = ()
 
     def __post_init__(self) -> None:
         shape = np.shape(self.values)
@@ -142,8 +151,14 @@ def describe_heat(figure: HeatMap) -> dict[str, Any]:
         "margin": {"l": 64, "r": 12, "t": 12, "b": 52},
         "height": 460,
         "showlegend": False,
-        "shapes": _lines(figure),
+        "shapes": _lines(figure) + _edges(figure),
     }
+    if figure.marks:
+        layout["annotations"] = [
+            {"x": x, "y": y, "text": text, "showarrow": False, "bgcolor": _PLATE, "borderpad": 2,
+             "font": {"size": 12, "color": INK["text"]}}
+            for x, y, text in figure.marks
+        ]  # fmt: skip
     return {"data": [trace], "layout": layout}
 
 
@@ -170,7 +185,7 @@ def draw_heat(figure: HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
     with matplotlib.rc_context({**RC, "axes.grid": False}):
         long = max(map(len, figure.y.names)) > _LONG and not figure.y.groups
         canvas = Canvas(
-            figsize=(7.0, 5.2) if long else (5.6, 4.6), dpi=150, layout="constrained", facecolor=INK["ground"]
+            figsize=(7.0, 5.2) if long else (5.6, 4.6), dpi=150, layout="compressed", facecolor=INK["ground"]
         )
         axes = canvas.add_subplot()
         colours = matplotlib.colormaps[_DIVERGING + "_r" if figure.diverging else _SEQUENTIAL]
@@ -178,6 +193,9 @@ def draw_heat(figure: HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
         _set_axes(axes, figure)
         bar = canvas.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label=figure.label)
         bar.outline.set_visible(False)
+        for x, y, text in figure.marks:
+            plate = {"boxstyle": "round,pad=0.2", "facecolor": INK["ground"], "edgecolor": "none", "alpha": 0.8}
+            axes.text(x, y, text, ha="center", va="center", fontsize=9, color=INK["text"], bbox=plate)
         axes.set_title(figure.title)
         file = io.BytesIO()
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
@@ -201,6 +219,12 @@ def _set_axes(axes: Axes, figure: HeatMap) -> None:
         axes.axvline(border, color=_LINE, linewidth=0.6)
     for border in figure.y.borders:
         axes.axhline(border, color=_LINE, linewidth=0.6)
+    for colour, width in _EDGE:
+        for x0, y0, x1, y1 in figure.edges:
+            axes.plot([x0, x1], [y0, y1], color=colour, linewidth=width, solid_capstyle="round")
+    if figure.edges:  # lines along the rim must not widen the map
+        rows, columns = figure.values.shape
+        axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
 def _axis(axis: HeatAxis, cells: int) -> dict[str, Any]:
@@ -220,6 +244,15 @@ def _lines(figure: HeatMap) -> list[dict[str, Any]]:
     style = {"type": "line", "line": {"width": 1, "color": _LINE}, "xref": "x", "yref": "y"}
     upright = [{**style, "x0": at, "x1": at, "y0": -0.5, "y1": rows - 0.5} for at in figure.x.borders]
     return upright + [{**style, "y0": at, "y1": at, "x0": -0.5, "x1": columns - 0.5} for at in figure.y.borders]
+
+
+def _edges(figure: HeatMap) -> list[dict[str, Any]]:
+    """All of them as one path, once as its rim and once as its core, seen on light cells and on dark ones."""
+    if not figure.edges:
+        return []
+    path = " ".join(f"M {x0:g},{y0:g} L {x1:g},{y1:g}" for x0, y0, x1, y1 in figure.edges)
+    drawn = {"type": "path", "path": path, "xref": "x", "yref": "y"}
+    return [{**drawn, "line": {"width": width, "color": colour}} for colour, width in _EDGE]
 
 
 def _scale(name: str) -> list[list[float | str]]:
