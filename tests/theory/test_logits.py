@@ -65,8 +65,8 @@ def test_participation_of_gaussian_logits(sigma_z: float) -> None:
 
 
 SETTINGS = {
-    "no spread": LogitModel(sigma_z=0.0),
-    "spread": LogitModel(sigma_z=2.0),
+    "no spread": LogitModel(500, samples=150, sigma_z=0.0),
+    "spread": LogitModel(500, samples=150, sigma_z=2.0),
     "stated": LogitModel(),
     "weak": LogitModel(sigma_c=0.2, sigma_z=2.0),
     "large": LogitModel(dimension=20_000, samples=120, sigma_z=2.0),
@@ -108,9 +108,9 @@ def test_the_stated_parameters_hold_two_thirds_of_the_gradient() -> None:
 
 
 def test_outliers_leave_the_bulk_at_the_predicted_strength() -> None:
-    critical = predict(LogitModel(sigma_c=0.5, sigma_z=2.0)).critical
-    assert predict(LogitModel(sigma_c=0.1, sigma_z=2.0)).critical == pytest.approx(critical, rel=1e-6)
-    below, above = (LogitModel(sigma_c=factor * critical, sigma_z=2.0) for factor in (0.6, 2.5))
+    critical = predict(LogitModel(500, samples=150, sigma_c=0.5, sigma_z=2.0)).critical
+    assert predict(LogitModel(500, samples=150, sigma_c=0.1, sigma_z=2.0)).critical == pytest.approx(critical, rel=1e-6)
+    below, above = (LogitModel(500, samples=150, sigma_c=factor * critical, sigma_z=2.0) for factor in (0.6, 2.5))
     assert len(predict(below).outliers) == 0
     draw, predicted = below.draw(0), predict(below)
     assert float(draw.eigenvalues[0]) == pytest.approx(predicted.edge, rel=0.05)

@@ -295,6 +295,28 @@ def test_principal_angles_of_random_wedges() -> None:
         assert np.quantile(cosines, q) == pytest.approx(grid[at], abs=0.03)
 
 
+def test_a_fit_finds_the_short_directions() -> None:
+    planes, losses = (0, 20, 50, 100, 150, 180, 220, 260), []
+    for d in planes:
+        each = []
+        for seed in range(2):
+            toy = Wedges.draw(D, 800, 3, seed=seed)
+            (origin,) = toy.gaussian(1, seed=seed + 10)
+            best = (
+                wedges.best_in_plane(toy, origin, toy.plane(d, seed=seed + 20)).losses if d else toy.distances(origin)
+            )
+            each += best.tolist()
+        losses.append(float(np.mean(each)))
+    found = wedges.fit_wedge(D, planes, losses)
+    assert found.short == pytest.approx(200, rel=0.05)
+    assert found.long == D - found.short
+    assert found.start == pytest.approx(math.sqrt(200), rel=0.05)
+    assert found.residual < 0.02
+    assert found.law([0, 300]).tolist() == [pytest.approx(found.start), 0]
+    noisy = wedges.fit_wedge(100, [1, 10], [3.0, 2.0])
+    assert noisy.law([1, 10]).tolist() == pytest.approx([3.0, 2.0], rel=1e-2)
+
+
 MISUSE = {
     "long": (lambda: Wedges.draw(10, 10), "no 50 wedges of 10 long"),
     "orientation": (lambda: Wedges.draw(10, 5, orientation="skew"), "orientation is 'skew'"),
@@ -307,6 +329,8 @@ MISUSE = {
     "law": (lambda: wedges.barrier_law(10, 10), "0 <= n < D"),
     "thick and many": (lambda: wedges.plane_law(10, 5, 2, wedges=3, thickness=0.1), "that of one wedge"),
     "common": (lambda: wedges.common_law(10, 5, 2, orientation="skew"), "orientation is 'skew'"),
+    "one plane": (lambda: wedges.fit_wedge(10, [2, 2], [1.0, 1.0]), "two or more plane dimensions"),
+    "flat": (lambda: wedges.fit_wedge(10, [2, 4], [1.0, 2.0]), "do not fall"),
     "cosines": (lambda: wedges.cosine_density(10, 4, np.zeros(1)), "n >= D / 2"),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from landform.curvature._eigenpairs import Eigenpairs, aligned, eigenpairs
 from landform.curvature._estimate import Estimate
 from landform.curvature._exact import ExactTrace, exact_trace, piecewise_linear
 from landform.curvature._geometry import GradientNoise, LogitCosines, gradient_noise, logit_cosines
+from landform.curvature._goldilocks import Goldilocks, goldilocks, xavier
 from landform.curvature._krylov import Krylov, Ritz, krylov
 from landform.curvature._layers import Coupling, by_module, coupling, coupling_of, layer_shares, layers_of
 from landform.curvature._shape import Shape, shape
@@ -38,6 +39,7 @@ __all__ = [
     "Eigenpairs",
     "Estimate",
     "ExactTrace",
+    "Goldilocks",
     "GradientNoise",
     "Krylov",
     "LogitCosines",
@@ -62,6 +64,7 @@ __all__ = [
     "diagonal",
     "eigenpairs",
     "exact_trace",
+    "goldilocks",
     "gradient_noise",
     "krylov",
     "layer_shares",
@@ -77,4 +80,5 @@ __all__ = [
     "threshold",
     "trace",
     "tracked",
+    "xavier",
 ]

@@ -5,6 +5,7 @@ The set of low loss is a union of n-wedges in D dimensions: each is long in n di
 """
 
 from landform.theory.wedges._descent import Descent, descend
+from landform.theory.wedges._fit import FittedWedge, fit_wedge
 from landform.theory.wedges._laws import (
     angle_law,
     angular_width_law,
@@ -22,6 +23,7 @@ from landform.theory.wedges._toy import Wedges
 
 __all__ = [
     "Descent",
+    "FittedWedge",
     "InPlane",
     "Wedges",
     "angle_law",
@@ -36,6 +38,7 @@ __all__ = [
     "connector",
     "cosine_density",
     "descend",
+    "fit_wedge",
     "midpoint_law",
     "most_connected",
     "plane_law",
