@@ -1,19 +1,29 @@
-"""Contracts as test classes: someone's own engine is held to what landform's engines promise.
+"""Contracts as test classes: someone's own engine, or way of merging, is held to what landform's promise.
 
 In a test module::
 
     class TestMyEngine(EngineContract):
         def engine(self):
             return MyEngine()
+
+
+    class TestMyMethod(MethodContract):
+        def method(self):
+            return MY_METHOD
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landform.engine import Engine, Result, Unit
 from landform.errors import BadInput
+from landform.merging import Method, Part, Per, ask, walk
 
 
 def multiply(a: Tensor, b: float) -> Tensor:
@@ -162,6 +172,129 @@ class EngineContract:
         except BadInput as why:
             said = str(why)
         assert "twice" in said
+
+
+_PER: tuple[Per, ...] = ("point", "tensor")
+_SHAPES = {"a.weight": (7, 11), "a.bias": (7,), "b.weight": (3, 7, 2), "b.scale": (), "c": (0,)}
+
+
+class MethodContract:
+    """What methods of merging that need no data promise, as tests: subclass it under a name that begins with Test.
+
+    Give `method`, and `settings` where it cannot do without.
+    """
+
+    def method(self) -> Method:
+        """Give the method to be tested.
+
+        Returns:
+            The method.
+        """
+        raise NotImplementedError("Give the method to be tested.")
+
+    def settings(self) -> dict[str, Any]:
+        """Give its settings.
+
+        Returns:
+            Those that are not to be left as they are.
+        """
+        return {}
+
+    def test_what_is_said_of_it_holds(self) -> None:
+        """It merges tensors, and its settings take the values they have by themselves."""
+        method = self.method()
+        assert method.part is not None
+        assert method.doc
+        for name, setting in method.settings.items():
+            assert not setting.wrong(setting.default), name
+
+    def test_tensors_keep_their_form_and_sources_are_left_alone(self) -> None:
+        """Shapes and types stay, scalars and empty tensors too, and nothing that was given changes."""
+        for dtype in (torch.float32, torch.float64):
+            parts = self._parts(dtype)
+            before = [(part.sources.clone(), None if part.base is None else part.base.clone()) for part in parts]
+            for per in _PER:
+                found = self._merged(parts, per)
+                for part, (sources, base) in zip(parts, before, strict=True):
+                    merged = found[part.name]
+                    assert merged.shape == part.sources.shape[1:]
+                    assert merged.dtype == dtype
+                    assert bool(torch.isfinite(merged).all())
+                    assert torch.equal(part.sources, sources)
+                    assert base is None or (part.base is not None and torch.equal(part.base, base))
+
+    def test_the_same_is_merged_to_the_same(self) -> None:
+        """No bit depends on when it is merged, and the global generator is left alone."""
+        parts = self._parts()
+        state = torch.get_rng_state()
+        once, again = self._merged(parts, "point", seed=3), self._merged(parts, "point", seed=3)
+        assert all(torch.equal(once[name], again[name]) for name in once)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_the_order_of_tensors_says_nothing(self) -> None:
+        """Over the whole point or by tensor: files may have another order than memory."""
+        parts = self._parts()
+        for per in _PER:
+            forward, backward = self._merged(parts, per), self._merged(parts[::-1], per)
+            for name, merged in forward.items():
+                torch.testing.assert_close(backward[name], merged)
+
+    def test_by_tensor_each_is_merged_as_if_alone(self) -> None:
+        """With per="tensor" no tensor knows of another."""
+        parts = self._parts()
+        together = self._merged(parts, "tensor")
+        for part in parts:
+            assert torch.equal(self._merged([part], "tensor")[part.name], together[part.name])
+
+    def test_blocks_of_a_tensor_are_merged_as_the_whole(self) -> None:
+        """Large tensors of files come in blocks, cut where the method says they may be."""
+        method = self.method()
+        if method.blocks == "whole":
+            return
+        (part,) = self._parts()[:1]
+        n, rows, columns = part.sources.shape
+        flat = method.blocks == "numbers"
+        blocks: list[Part] = []
+        for first, last in ((0, 2), (2, 3), (3, rows)):
+            sources, base = part.sources[:, first:last], None if part.base is None else part.base[first:last]
+            if flat:
+                sources, base = sources.reshape(n, -1), None if base is None else base.reshape(-1)
+            blocks.append(Part(part.name, sources, base, first * columns))
+        asked = ask(method, _names(n), base=part.base is not None, settings=self.settings())
+        assert method.part is not None
+        known = None if method.gather is None else method.gather([part], asked)
+        cut = None if method.gather is None else method.gather(blocks, asked)
+        whole = method.part(part, known, asked)
+        pieces = torch.cat([method.part(block, cut, asked).reshape(-1) for block in blocks])
+        torch.testing.assert_close(pieces.view(whole.shape), whole)
+
+    def test_equal_sources_on_the_base_stay_there(self) -> None:
+        """Where nobody has moved, there is nothing to merge."""
+        for part in self._parts():
+            if part.base is not None:
+                still = replace(part, sources=part.base.expand_as(part.sources).clone())
+                torch.testing.assert_close(self._merged([still], "tensor")[part.name], part.base)
+
+    def _parts(self, dtype: torch.dtype = torch.float64) -> list[Part]:
+        made = torch.Generator().manual_seed(0)
+        method = self.method()
+        count = max(method.least or 2, 2)
+        parts: list[Part] = []
+        for name, shape in _SHAPES.items():
+            base = torch.randn(shape, generator=made, dtype=torch.float64)
+            sources = base + 0.5 * torch.randn((count, *shape), generator=made, dtype=torch.float64)
+            parts.append(Part(name, sources.to(dtype), base.to(dtype) if method.base else None))
+        return parts
+
+    def _merged(self, parts: Sequence[Part], per: Per, seed: int = 0) -> dict[str, Tensor]:
+        method = self.method()
+        names = _names(len(parts[0].sources))
+        asked = ask(method, names, base=method.base, settings=self.settings(), per=per, seed=seed)
+        return {step.name: step.tensor for step in walk(method, parts, asked)}
+
+
+def _names(count: int) -> list[str]:
+    return [f"source {i + 1}" for i in range(count)]
 
 
 def _by_name(results: list[Result]) -> dict[str, Result]:

@@ -78,6 +78,14 @@ def test_the_report_is_what_plain_numpy_says() -> None:
     assert all(name in text for name in own.names)
 
 
+def test_a_long_report_is_cut() -> None:
+    net = nn.ParameterDict({f"p{i:03}": nn.Parameter(torch.ones(2)) for i in range(100)})
+    found = merging.merge([net, net])
+    assert len(found.layers) == 100
+    assert len(str(found).splitlines()) == 1 + 1 + 1 + 60 + 1
+    assert str(found).endswith("and 40 tensors more")
+
+
 def test_without_a_base_deltas_are_from_the_mean() -> None:
     sources = points(3, 40, dtype=torch.float32)
     found = merging.merge(sources)

@@ -258,6 +258,13 @@ def test_the_type_changes_rounding_only(name: str, device: torch.device) -> None
     torch.testing.assert_close(found.point.cpu().double(), exact.point, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["karcher", "model_stock"])
+def test_angles_know_no_order_of_sources(name: str) -> None:
+    base, sources = near()
+    one, other = (merge(rows, method=name, base=base, layout=layout()) for rows in (sources, sources[[2, 0, 1]]))
+    torch.testing.assert_close(one.point, other.point)
+
+
 @pytest.mark.parametrize("name", ["ties", "breadcrumbs", "breadcrumbs_ties"])
 def test_the_order_of_sources_says_nothing(name: str) -> None:
     base, sources = near()

@@ -4,6 +4,7 @@
 they agree, and how the merge lies to them. `methods` names the ways.
 """
 
+from landform.merging._ask import ask
 from landform.merging._average import average
 from landform.merging._diagonal import FisherDiagonal, fisher_diagonal
 from landform.merging._files import FileMerge, merge_files
@@ -14,6 +15,7 @@ from landform.merging._method import Asked, Method, Part, Parts, Per, Setting, W
 from landform.merging._registry import get, methods
 from landform.merging._tasks import Localised, localise
 from landform.merging._units import Merged as UnitsMerged
+from landform.merging._walk import Step, walk
 from landform.merging._zip import zip_models
 from landform.merging._zipped import Zipped
 
@@ -30,9 +32,11 @@ __all__ = [
     "Parts",
     "Per",
     "Setting",
+    "Step",
     "UnitsMerged",
     "Whole",
     "Zipped",
+    "ask",
     "average",
     "fisher_diagonal",
     "get",
@@ -41,5 +45,6 @@ __all__ = [
     "merge_files",
     "mergeable",
     "methods",
+    "walk",
     "zip_models",
 ]

@@ -23,6 +23,9 @@ from landform.merging._registry import get
 from landform.merging._sources import Buffers, Sources, merge_buffers, read_sources
 from landform.merging._walk import Sound, walk
 
+# Tensors that a printed merge shows.
+_ROWS = 60
+
 
 @dataclass(frozen=True)
 class Merge:
@@ -79,11 +82,14 @@ class Merge:
             lines.append(f"weights {_say(self.weights)}")
         lines += [f"{name}: {_say(value)}" for name, value in self.facts.items()]
         head = ("tensor", "size", "moved by", "merged", "cosine to each", "between", "one sign", "changed")
-        rows = [head, *(_row(layer) for layer in ((self.total,) if len(self.layers) > 1 else ()) + self.layers)]
+        shown = ((self.total,) if len(self.layers) > 1 else ()) + self.layers[:_ROWS]
+        rows = [head, *(_row(layer) for layer in shown)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
             lines.append("  ".join(cells).rstrip())
+        if len(self.layers) > _ROWS:
+            lines.append(f"and {len(self.layers) - _ROWS} tensors more")
         return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from landform.merging._method import Setting
@@ -42,7 +43,7 @@ def number(
     def wrong(value: Any) -> str:
         if value is None and default is None:
             return ""
-        real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
         fits = real and (value > low if above else value >= low) and (value < high if below else value <= high)
         return "" if fits else f"give a number{where}"
 
