@@ -4,6 +4,7 @@ from landform.diagnosis._columns import CONFIGURATION, LABELS, MEASURES, TESTED
 from landform.diagnosis._failures import answers, failures, room
 from landform.diagnosis._findings import Finding, findings
 from landform.diagnosis._grid import LOADS, TEMPERATURES, Grid, borders, grid_of
+from landform.diagnosis._md_tree import MDTree, md_tree
 from landform.diagnosis._phases import MEANING, PHASES, PhaseRow, Thresholds, phase_table, phases
 from landform.diagnosis._ranks import CONVERGED, Rank, correlation_matrix, ranks
 from landform.diagnosis._table import Table, read_table, table_of
@@ -20,6 +21,7 @@ __all__ = [
     "TESTED",
     "Finding",
     "Grid",
+    "MDTree",
     "PhaseRow",
     "Rank",
     "Table",
@@ -30,6 +32,7 @@ __all__ = [
     "failures",
     "findings",
     "grid_of",
+    "md_tree",
     "phase_table",
     "phases",
     "ranks",
