@@ -50,9 +50,9 @@ def _probes() -> list[dict[str, object]]:
 
 
 def _studies() -> list[dict[str, object]]:
-    from landform import studies
+    from landform.studies import STUDIES
 
-    return [{"name": studies.NAME, "question": studies.QUESTION, "scales": ", ".join(studies.SCALES)}]
+    return [{"name": s.name, "question": s.question, "scales": ", ".join(s.scales)} for s in STUDIES.values()]
 
 
 def _models() -> list[dict[str, object]]:

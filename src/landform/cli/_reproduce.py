@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: Literal["deep-vs-kernel"],
+    study: Literal["deep-vs-kernel", "merging"],
     /,
     *,
     out: Path | None = None,
@@ -43,10 +43,12 @@ def reproduce(
 
         landform reproduce deep-vs-kernel
         landform reproduce deep-vs-kernel --scale medium --out runs/medium
+        landform reproduce merging --out runs/merging
         landform reproduce deep-vs-kernel --data moved_digits --model small_cnn --seeds 1 --out runs/cnn
 
     Args:
-        study: which paper: deep-vs-kernel (Fort et al. 2020).
+        study: which paper: deep-vs-kernel (Fort et al. 2020), or merging (Khan et al. 2024), which has its own data and
+            models and no controls.
         out: the folder of the study; runs/STUDY-SCALE by default.
         scale: small takes minutes on a laptop, medium hours (on CIFAR-10), paper a GPU; tiny takes seconds and proves
             nothing.
@@ -61,25 +63,36 @@ def reproduce(
         format: also print the page as a PDF, or as a picture (needs Chromium or Chrome).
         json: print the claims as JSON.
     """
+    own = {
+        "data": data,
+        "data_options": options(data_option or [], "--data-option"),
+        "model": model,
+        "model_options": options(model_option or [], "--model-option"),
+        "controls": controls,
+    }
+    if study != "deep-vs-kernel":
+        for name, given in own.items():
+            if given:
+                option = name.replace("_options", "-option")
+                raise BadInput(f"{study} has its own data and models and no controls: leave --{option} out.")
+        own = {}
     run_study(
         out or Path("runs") / f"{study}-{scale}",
+        study=study,
         json=json,
         processes=processes,
         format=format,
         scale=scale,
-        data=data,
-        data_options=options(data_option or [], "--data-option"),
-        model=model,
-        model_options=options(model_option or [], "--model-option"),
         seeds=seeds,
-        controls=controls,
         device=device,
+        **own,
     )
 
 
 def run_study(
     out: Path,
     *,
+    study: str = "deep-vs-kernel",
     json: bool,
     processes: int | None = None,
     format: Literal["html", "pdf", "png"] = "html",
@@ -89,6 +102,7 @@ def run_study(
 
     Args:
         out: the folder.
+        study: its name.
         json: print the claims as JSON.
         processes: how many measure at once.
         format: what else the page is printed as.
@@ -97,7 +111,7 @@ def run_study(
     from landform.engine import Engine, InProcess, Processes, cores
     from landform.report import check_browser, print_page
     from landform.report import report as write
-    from landform.studies import deep_vs_kernel
+    from landform.studies import STUDIES
 
     if format != "html":
         check_browser()
@@ -105,7 +119,7 @@ def run_study(
     count = cores() if processes is None else processes
     engine: Engine = InProcess(threads=1) if count == 1 else Processes(count)
     with threads(few()), going_on(f"The same command with --out {out} goes on where it stopped."):
-        claims = deep_vs_kernel(out, engine=engine, say=say, progress=_bars, **asked)
+        claims = STUDIES[study].run(out, engine=engine, say=say, progress=_bars, **asked)
     try:
         page: Path | None = write(out)
         printed = None if page is None or format == "html" else print_page(page, format)

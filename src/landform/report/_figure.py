@@ -68,7 +68,8 @@ class Series:
         name: what the legend calls it.
         x: ``[n]``.
         y: ``[n]``; NaN leaves a gap.
-        style: ``"marked"`` shows every measured point, ``"line"`` only the line, ``"faint"`` is background.
+        style: ``"marked"`` shows every measured point, ``"line"`` only the line, ``"points"`` only the points,
+            ``"faint"`` is background.
         colour: which colour of the palette, from 0; the same thing has the same colour in every figure.
         low: lower edge of a band around ``y``, ``[n]``.
         high: its upper edge, ``[n]``.
@@ -78,7 +79,7 @@ class Series:
     name: str
     x: Numbers
     y: Numbers
-    style: Literal["marked", "line", "faint"] = "marked"
+    style: Literal["marked", "line", "points", "faint"] = "marked"
     colour: int = 0
     low: Numbers | None = None
     high: Numbers | None = None

@@ -75,6 +75,11 @@ def _markdown(material: StudyMaterial, scale: str, commit: str) -> str:
             own = f"{claim_value(claim)}, *{claim.verdict}*"
             lines.append(f"| {claim.statement} | {own} | {' | '.join(cells)} |")
         lines.append("")
+    for table in material.tables:
+        lines += [f"## {table.title}", "", table.caption, "", f"| {' | '.join(table.head)} |"]
+        lines.append("|---" * len(table.head) + "|")
+        lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in table.rows]
+        lines.append("")
     lines += ["## Figures", ""]
     for figure in material.figures:
         lines += [f"![{figure.title}](figures/{figure.name}.png)", "", figure.caption, "", f"*{figure.fools}*", ""]

@@ -120,8 +120,10 @@ def _plot(axes: Axes, figure: Figure, series: Series, place: int) -> None:
     dash = place if series.dash is None else series.dash
     x, y = figure.x.place(series.x), figure.y.place(series.y)
     style: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": nth(DASHES, dash), "label": series.name}
-    if series.style == "marked":
+    if series.style in ("marked", "points"):
         style |= {"marker": _MARKS[nth(MARKS, dash)], "markersize": 3.6, "markerfacecolor": INK["ground"]}
+    if series.style == "points":
+        style |= {"linestyle": "none"}
     elif series.style == "faint":
         style |= {"linewidth": 0.7, "alpha": 0.4}
     axes.plot(x, y, **style)

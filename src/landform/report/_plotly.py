@@ -10,6 +10,7 @@ import numpy as np
 from landform.report._figure import Axis, Figure, Numbers, Series, extent
 from landform.report._style import DASHES, LIGHT, MARKS, nth
 
+_MODES = {"marked": "lines+markers", "points": "markers"}
 _DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot"}
 _MARKS = {"circle": "circle-open", "square": "square-open", "diamond": "diamond-open", "triangle": "triangle-up-open"}
 _BAND = 0.18
@@ -99,13 +100,13 @@ def traces_of(figure: Figure, series: Series, place: int) -> list[dict[str, Any]
         # What is said on hovering is the true time and value, also where a zero has no place of its own.
         "customdata": [[_number(a), _number(b)] for a, b in zip(series.x, series.y, strict=True)],
         "hovertemplate": f"%{{customdata[1]:{'.2%' if figure.y.percent else '.4g'}}} at epoch %{{customdata[0]:.4g}}",
-        "mode": "lines+markers" if series.style == "marked" else "lines",
+        "mode": _MODES.get(series.style, "lines"),
         "line": {"color": colour, "width": 1 if series.style == "faint" else 2, "dash": _DASHES[nth(DASHES, dash)]},
         "opacity": 0.4 if series.style == "faint" else 1,
         "connectgaps": False,
         "meta": {"colour": series.colour, "band": False},
     }
-    if series.style == "marked":
+    if series.style in _MODES:
         trace["marker"] = {"symbol": _MARKS[nth(MARKS, dash)], "size": 6, "color": colour}
     if series.low is None or series.high is None:
         return [trace]

@@ -1,31 +1,49 @@
 """One file a paper, named after its question: what is composed to answer it, and what the answer is."""
 
 from landform.studies._claim import CLAIMS, Claim, Verdict, read_claims, write_claims
-from landform.studies._deep_vs_kernel import NAME, QUESTION, SCALES, deep_vs_kernel
+from landform.studies._deep_vs_kernel import SCALES, deep_vs_kernel
 from landform.studies._deep_vs_kernel_claims import claims_of
 from landform.studies._family import Bundle, bundle
+from landform.studies._mergeability import Predicted, predict, rise
+from landform.studies._merging import merging_protocol_of, merging_results, merging_study
+from landform.studies._merging_claims import TASKS, claims_of_merging, fixed
+from landform.studies._merging_groups import SETTINGS, MergingProtocol
+from landform.studies._merging_measure import CHOICES
 from landform.studies._moving import advantage, read, series, together, transitions
 from landform.studies._own_run import EVERYTHING, deep_survey
 from landform.studies._protocol import Protocol, protocol_of
+from landform.studies._registry import STUDIES, Study
 
 __all__ = [
+    "CHOICES",
     "CLAIMS",
     "EVERYTHING",
-    "NAME",
-    "QUESTION",
     "SCALES",
+    "SETTINGS",
+    "STUDIES",
+    "TASKS",
     "Bundle",
     "Claim",
+    "MergingProtocol",
+    "Predicted",
     "Protocol",
+    "Study",
     "Verdict",
     "advantage",
     "bundle",
     "claims_of",
+    "claims_of_merging",
     "deep_survey",
     "deep_vs_kernel",
+    "fixed",
+    "merging_protocol_of",
+    "merging_results",
+    "merging_study",
+    "predict",
     "protocol_of",
     "read",
     "read_claims",
+    "rise",
     "series",
     "together",
     "transitions",

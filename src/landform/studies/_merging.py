@@ -1,0 +1,312 @@
+"""The common ground of merging (Khan et al. 2024): convexity, determinism, directedness, connectivity.
+
+Groups of networks that differ in one honest way each are trained, merged in every way, and looked at beforehand: see
+`docs/merging-study.md`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landform import functions, merging, paths, store, surface
+from landform.data import Augment
+from landform.engine import Engine, InProcess, Unit
+from landform.errors import BadInput
+from landform.landscape import Landscape
+from landform.layout import Layout
+from landform.studies._claim import Claim, write_claims
+from landform.studies._merging_claims import claims_of_merging
+from landform.studies._merging_groups import SETTINGS, MergingProtocol
+from landform.studies._merging_measure import Judge, convexity, directedness, pair, soups
+from landform.training import Cyclic, Recipe, Recording, train, train_many
+
+NAME = "merging"
+QUESTION = "when do several networks make a good one, and which way of merging them? (Khan et al. 2024)"
+STUDY, RESULTS = "study.json", "results"
+SCHEMA = 1
+Progress = Callable[[int, int], object]
+# Share of the distance between two sources below which a third point does not span a plane with them.
+_APART = 1e-3
+
+_DIGITS = Recipe(epochs=20, batch_size=32, lr=0.03, momentum=0.9, schedule="cosine")
+
+SCALES: Mapping[str, MergingProtocol] = {
+    "small": MergingProtocol(
+        data="digits",
+        data_options={"flat": False},
+        model="mlp",
+        model_options={"width": 64, "depth": 3},
+        recipe=_DIGITS,
+        tune=replace(_DIGITS, epochs=10, lr=0.02),
+    ),
+    # Seconds: shows what the page looks like, and proves nothing.
+    "tiny": MergingProtocol(
+        data="digits",
+        data_options={"flat": False, "per_class": 20},
+        model="mlp",
+        model_options={"width": 16, "depth": 2},
+        recipe=replace(_DIGITS, epochs=4.0),
+        tune=replace(_DIGITS, epochs=3.0),
+        parent=2.0,
+        sources=2,
+        forks=(0.0, 2.0),
+        curve=20,
+        seeds=2,
+    ),
+    "medium": MergingProtocol(
+        data="cifar10",
+        data_options={"per_class": 500},
+        model="small_cnn",
+        model_options={"width": (32, 64, 64)},
+        recipe=Recipe(epochs=15, batch_size=64, lr=0.05, momentum=0.9, schedule="cosine", precision="bfloat16"),
+        tune=Recipe(epochs=6, batch_size=64, lr=0.02, momentum=0.9, schedule="cosine", precision="bfloat16"),
+        parent=8.0,
+        fork_lr=0.05,
+    ),
+}
+
+
+def merging_study(
+    out: str | Path,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    protocol: MergingProtocol | None = None,
+    device: str = "auto",
+    engine: Engine | None = None,
+    say: Callable[[str], object] | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> list[Claim]:
+    """Train, merge, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    Args:
+        out: folder for the results, ``claims.json`` and the report.
+        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see in
+            seconds what comes out.
+        seeds: how often all of it is done; more can be asked for later.
+        protocol: everything at once, in place of a scale.
+        device: where to train and to measure.
+        engine: where the units of work run; here, one after the other, by default.
+        say: told in a sentence what is going on.
+        progress: given a title, returns what is called with (done, total).
+
+    Returns:
+        The claims.
+
+    Raises:
+        BadInput: when something given does not fit, or another study lies in the folder.
+    """
+    if protocol is None and scale not in SCALES:
+        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
+    chosen = protocol or SCALES[scale]
+    if seeds is not None:
+        chosen = replace(chosen, seeds=seeds)
+    data = chosen.dataset()
+    folder = store.make_folder(out)
+    name = scale if protocol is None else "own"
+    _keep(folder, {"schema": SCHEMA, "study": NAME, "scale": name, "protocol": chosen.to_json()})
+    shared = {"folder": folder, "protocol": chosen, "device": device}
+    wanted: list[Unit] = []
+    for seed in range(chosen.seeds):
+        for setting in SETTINGS:
+            arguments = {**shared, "setting": setting, "seed": seed}
+            wanted.append(Unit(f"{setting}-{seed}", _group, arguments))
+        wanted.append(Unit(f"forks-{seed}", _forks, {**shared, "seed": seed}))
+    left = [unit for unit in wanted if not (folder / RESULTS / f"{unit.name}.json").is_file()]
+    (say or (lambda text: None))(
+        f"Training {chosen.sources} networks in each of {len(SETTINGS)} settings with {chosen.seeds} seeds on "
+        f"{data.name}, and merging them in every way: {len(left)} of {len(wanted)} parts are left ..."
+    )
+    bar = None if progress is None else progress("merging")
+    failures = [result for result in (engine or InProcess()).run(left, progress=bar) if result.failure is not None]
+    if failures:
+        raise BadInput(
+            f"{failures[0].name} failed ({failures[0].failure}): run the study again, which keeps what is done."
+        )
+    claims = claims_of_merging(chosen, merging_results(folder), name)
+    write_claims(folder, claims)
+    return claims
+
+
+def merging_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What was measured, by setting, one for each seed; children of forks are the setting ``"forks"``.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The results there are.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for setting in (*SETTINGS, "forks"):
+        files = Path(folder, RESULTS).glob(f"{setting}-*.json")
+        ordered = sorted(files, key=lambda path: int(path.stem.rpartition("-")[2]))
+        if ordered:
+            found[setting] = [store.read_json(path) for path in ordered]
+    return found
+
+
+def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
+    """Read a protocol from what a study keeps of itself.
+
+    Args:
+        described: the content of its ``study.json``.
+
+    Returns:
+        The protocol.
+    """
+    told = described["protocol"]
+    return MergingProtocol(
+        data=told["data"]["name"],
+        data_options=told["data"]["options"],
+        model=told["model"]["name"],
+        model_options=told["model"]["options"],
+        recipe=Recipe.from_json(told["recipe"]),
+        tune=Recipe.from_json(told["tune"]),
+        parent=told["parent"],
+        sources=told["sources"],
+        forks=tuple(told["forks"]),
+        fork_lr=told["fork_lr"],
+        curve=told["curve"],
+        seeds=told["seeds"],
+    )
+
+
+def _keep(folder: Path, described: dict[str, Any]) -> None:
+    """Write down what the study is, or see that what lies there is the same but for the number of seeds."""
+    path = folder / STUDY
+    plain = json.loads(json.dumps(described))
+    if path.is_file():
+        before = store.read_json(path)
+        store.check_schema(before, path, SCHEMA)
+        told = before.get("protocol", {})
+        changed = [key for key, value in plain["protocol"].items() if key != "seeds" and told.get(key) != value]
+        if before.get("study") != plain["study"] or changed:
+            raise BadInput(
+                f"{folder} holds a study with another {' and '.join(changed) or 'question'}: go on with the settings "
+                "it was begun with, or give another folder."
+            )
+    elif (folder / RESULTS).exists():
+        raise BadInput(f"{folder} holds results but no {STUDY}: give another folder.")
+    store.write_json(path, plain)
+
+
+def _group(folder: Path, protocol: MergingProtocol, device: str, setting: str, seed: int) -> None:
+    """Train one group, merge its sources in pairs and all together, and write down what came of it."""
+    data = protocol.dataset()
+    group = SETTINGS[setting].make(protocol, data, seed, device)
+    found: dict[str, Any] = {"setting": setting, "seed": seed, "soups": soups(group, device)}
+    found["pairs"] = [pair(group, (i, i + 1), seed, protocol.curve, device) for i in range(0, protocol.sources, 2)]
+    if group.base is not None:
+        found["directedness"] = directedness(group, device)
+    if seed == 0:
+        found["plane"] = _plane(group, device)
+    store.make_folder(folder / RESULTS)
+    store.write_json(folder / RESULTS / f"{setting}-{seed}.json", found)
+
+
+def _plane(group: Any, device: str) -> dict[str, Any]:
+    """Test error on the plane through two sources and their merge by matched units."""
+    judge = Judge.of(group, [0, 1], device)
+    a, b = group.points[:2].to(judge.train.device)
+    merge = merging.merge([a, b], method="aligned", data=judge.train).point
+    marks = {"A": a, "B": b, "mean": (a + b) / 2}
+    # Where matching changes nothing, the merge is the mean, and another point spans the plane.
+    name, third = "matched mean", merge
+    if float((merge - marks["mean"]).norm()) < _APART * float((a - b).norm()):
+        name, third = "trained on both", group.joint.to(a)
+    marks[name] = third
+    basis = surface.through(judge.test, a, b, third)
+    plane = surface.plane(judge.test, directions=basis, steps=31, margin=0.25)
+    where = plane.project(torch.stack(list(marks.values())))
+    return {
+        "alphas": plane.alphas.tolist(),
+        "betas": plane.betas.tolist(),
+        "losses": plane.losses.tolist(),
+        "errors": None if plane.errors is None else plane.errors.tolist(),
+        "marks": dict(zip(marks, where.coordinates.tolist(), strict=True)),
+        "how": str(plane),
+    }
+
+
+def _forks(folder: Path, protocol: MergingProtocol, device: str, seed: int) -> None:
+    """Children that leave a run at several times and differ in one thing: how far apart is where they end?
+
+    The run keeps its step, and its children bring theirs down to nothing: their ends are not blurred by it.
+    """
+    data = protocol.dataset()
+    recipe = replace(protocol.recipe, schedule="constant", lr=protocol.fork_lr, seed=seed)
+    starts = _along(protocol, recipe, seed, device)
+    landscape = Landscape(protocol.net(seed), data, device=device)
+    layout = landscape.layout
+    found: dict[str, Any] = {"setting": "forks", "seed": seed, "epochs": list(protocol.forks)}
+    kinds = ("order", "learning rate", "augmentation")
+    barriers: dict[str, list[float | None]] = {kind: [] for kind in kinds}
+    for fork, start in zip(protocol.forks, starts, strict=True):
+        rest = replace(recipe, epochs=recipe.epochs - fork, schedule="cosine")
+        recipes = [replace(rest, seed=seed + 101), replace(rest, seed=seed + 102)]
+        recipes.append(replace(rest, seed=seed + 102, lr=rest.lr / 2))
+        nets = [_at(protocol, layout, start, seed) for _ in range(4)]
+        ends = [each.point for each in train_many(nets[:3], data, recipes, device=device)]
+        moved = replace(data, augment=Augment(pad=1))
+        ends.append(train(nets[3], moved, replace(rest, seed=seed + 102), device=device).point)
+        points = torch.stack(ends).to(landscape.device)
+        for place, kind in enumerate(kinds, start=1):
+            sound = bool(points[[0, place]].isfinite().all())
+            cut = paths.barrier(landscape, points[0], points[place], steps=11, refine=0) if sound else None
+            barriers[kind].append(None if cut is None else cut.height)
+    found["barriers"] = barriers
+    points = points[:3][points[:3].isfinite().all(1)]
+    found["convexity"] = convexity(landscape, points, seed) if len(points) > 1 else None
+    found["snapshots"] = _snapshots(protocol, landscape, seed, device)
+    store.make_folder(folder / RESULTS)
+    store.write_json(folder / RESULTS / f"forks-{seed}.json", found)
+
+
+def _along(protocol: MergingProtocol, recipe: Recipe, seed: int, device: str) -> list[Tensor]:
+    """Points of a run at the times of the forks."""
+    data = protocol.dataset()
+    per_epoch = recipe.steps_per_epoch(len(data.train))
+    steps = [round(fork * per_epoch) for fork in protocol.forks]
+    with tempfile.TemporaryDirectory(prefix="landform-") as place:
+        recording = Recording(at=sorted({*steps, recipe.steps(len(data.train))}), pairs=None)
+        run = train(protocol.net(seed), data, recipe, out=Path(place) / "run", recording=recording, device=device)
+        assert run.trajectory is not None
+        return [run.trajectory.at(step=step).point for step in steps]
+
+
+def _at(protocol: MergingProtocol, layout: Layout, point: Tensor, seed: int) -> Any:
+    net = copy.deepcopy(protocol.net(seed))
+    layout.load_(net, point)
+    return net
+
+
+def _snapshots(protocol: MergingProtocol, landscape: Landscape, seed: int, device: str) -> dict[str, Any]:
+    """One run with four cycles of its learning rate: its snapshots as an ensemble, and as a mean."""
+    data = protocol.dataset()
+    epochs = protocol.recipe.epochs
+    recipe = replace(protocol.recipe, schedule=Cyclic(epochs / 4), seed=seed)
+    steps = recipe.steps(len(data.train))
+    ends = [round(steps * (i + 1) / 4) for i in range(4)]
+    with tempfile.TemporaryDirectory(prefix="landform-") as place:
+        recording = Recording(at=ends, pairs=None)
+        run = train(protocol.net(seed), data, recipe, out=Path(place) / "run", recording=recording, device=device)
+        assert run.trajectory is not None
+        points = torch.stack([run.trajectory.at(step=step).point for step in ends]).to(landscape.device)
+    test = landscape.on(data.test)
+    outputs = torch.stack([test.outputs(point) for point in points])
+    together = functions.ensemble(outputs, data.test.targets.to(outputs.device))
+    return {
+        "snapshots": test.error(points).double().tolist(),
+        "ensemble": 1 - float(together.accuracy),
+        "mean": float(test.error(points.mean(0))),
+    }

@@ -1,0 +1,248 @@
+"""What is merged: groups of networks that differ in one honest way."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landform import data as data_room
+from landform import models
+from landform.data import Dataset, Split
+from landform.errors import BadInput
+from landform.layout import Layout
+from landform.training import Recipe, train, train_many
+
+# Labels that a source of the setting "noise" gets wrong, each source its own.
+_NOISE = 0.3
+# The farthest that images are turned, in degrees; far enough to be another task, and no other digit.
+_TURN = 75.0
+
+
+@dataclass(frozen=True)
+class MergingProtocol:
+    """What is trained in the study of merging.
+
+    Attributes:
+        data: name of a data set of images.
+        data_options: its options.
+        model: name of a model.
+        model_options: its options.
+        recipe: how a source is trained from a random start.
+        tune: how one is trained from the common parent.
+        parent: epochs of the parent of the tasks.
+        sources: how many in a group, an even number: they are merged in pairs, and all together.
+        forks: epochs at which children leave a run, for determinism.
+        fork_lr: the learning rate of that run; the larger, the longer children part ways.
+        curve: steps of training for a curve between two sources.
+        seeds: how often all of it is done.
+    """
+
+    data: str
+    model: str
+    recipe: Recipe
+    tune: Recipe
+    data_options: Mapping[str, Any]
+    model_options: Mapping[str, Any]
+    parent: float = 5.0
+    sources: int = 4
+    forks: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
+    fork_lr: float = 0.06
+    curve: int = 200
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or self.sources < 2 or self.sources % 2:
+            raise BadInput(f"seeds is {self.seeds} and sources {self.sources}: give at least 1, and an even number.")
+        if not self.forks or min(self.forks) < 0 or max(self.forks) >= self.recipe.epochs:
+            raise BadInput(f"Children leave a run within its {self.recipe.epochs:g} epochs: give such times as forks.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "data": {"name": self.data, "options": dict(self.data_options)},
+            "model": {"name": self.model, "options": dict(self.model_options)},
+            "recipe": self.recipe.to_json(),
+            "tune": self.tune.to_json(),
+            "parent": self.parent,
+            "sources": self.sources,
+            "forks": list(self.forks),
+            "fork_lr": self.fork_lr,
+            "curve": self.curve,
+            "seeds": self.seeds,
+        }
+
+    def dataset(self) -> Dataset:
+        """The data."""
+        found = data_room.load(self.data, **self.data_options)
+        if found.classes is None or found.train.inputs.dim() != 4:
+            raise BadInput(f"{found.name} is no set of labelled images: the study of merging turns images.")
+        return found
+
+    def net(self, seed: int) -> nn.Module:
+        """A network with the initial weights of a seed."""
+        data = self.dataset()
+        assert data.classes is not None
+        shape = tuple(data.train.inputs.shape[1:])
+        return models.build(self.model, inputs=shape, classes=data.classes, seed=seed, **self.model_options)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks to be merged.
+
+    Attributes:
+        points: the sources, ``[n, P]``.
+        base: what they came from, ``[P]``; None where each came from elsewhere.
+        joint: one network trained on what all of them saw, ``[P]``.
+        tasks: what each is to be judged by; the same set for all where they learned the same task.
+        net: a network of this architecture.
+    """
+
+    points: Tensor
+    base: Tensor | None
+    joint: Tensor
+    tasks: tuple[Dataset, ...]
+    net: nn.Module
+
+    @property
+    def one_task(self) -> bool:
+        """Whether all sources learned the same."""
+        return all(task is self.tasks[0] for task in self.tasks)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way in which the networks of a group differ.
+
+    Attributes:
+        title: in a few words.
+        make: trains a group: of a protocol, its data, a seed, and a device.
+    """
+
+    title: str
+    make: Callable[[MergingProtocol, Dataset, int, str], Group]
+
+
+def _seeds(protocol: MergingProtocol, seed: int, count: int) -> list[Recipe]:
+    return [replace(protocol.recipe, seed=1000 * seed + i) for i in range(count)]
+
+
+def _other_order(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
+    first = protocol.net(seed)
+    base = Layout.of(first).point(first)
+    recipes = _seeds(protocol, seed, protocol.sources + 1)
+    trained = train_many([copy.deepcopy(first) for _ in recipes], data, recipes, device=device)
+    points = torch.stack([each.point for each in trained])
+    return Group(points[:-1], base, points[-1], (data,) * protocol.sources, first)
+
+
+def _other_start(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
+    recipes = _seeds(protocol, seed, protocol.sources + 1)
+    nets = [protocol.net(1000 * seed + i) for i in range(len(recipes))]
+    points = torch.stack([each.point for each in train_many(nets, data, recipes, device=device)])
+    return Group(points[:-1], None, points[-1], (data,) * protocol.sources, nets[0])
+
+
+def _disjoint_data(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
+    first = protocol.net(seed)
+    base = Layout.of(first).point(first)
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+    shares = [replace(data, train=_rows(data.train, part)) for part in order.chunk(protocol.sources)]
+    recipes = _seeds(protocol, seed, protocol.sources + 1)
+    # As many steps as the joint one: a source sees its share several times.
+    longer = [replace(recipe, epochs=recipe.epochs * protocol.sources) for recipe in recipes[:-1]]
+    points = [
+        train(copy.deepcopy(first), share, recipe, device=device).point
+        for share, recipe in zip([*shares, data], [*longer, recipes[-1]], strict=True)
+    ]
+    return Group(torch.stack(points[:-1]), base, points[-1], (data,) * protocol.sources, first)
+
+
+def _classes(data: Dataset, count: int, seed: int) -> list[Dataset]:
+    assert data.classes is not None
+    parts = torch.arange(data.classes).chunk(count)
+    if len(parts) < count:
+        raise BadInput(f"{data.name} has {data.classes} classes: they make no {count} tasks.")
+    return [
+        replace(data, train=_labelled(data.train, part), test=_labelled(data.test, part), augment=None)
+        for part in parts
+    ]
+
+
+def _rotations(data: Dataset, count: int, seed: int) -> list[Dataset]:
+    angles = [_TURN * i / (count - 1) for i in range(count)]
+    return [
+        replace(data, train=_turned(data.train, angle), test=_turned(data.test, angle), augment=None)
+        for angle in angles
+    ]
+
+
+def _noisy(data: Dataset, count: int, seed: int) -> list[Dataset]:
+    assert data.classes is not None
+    found = []
+    for i in range(count):
+        labels = data_room.noisy_labels(data.train.targets, _NOISE, data.classes, 1000 * seed + i)
+        found.append(replace(data, train=replace(data.train, targets=labels)))
+    return found
+
+
+def _tasks(
+    make: Callable[[Dataset, int, int], list[Dataset]], *, judged_by: Callable[[Dataset, Dataset], Dataset]
+) -> Callable[[MergingProtocol, Dataset, int, str], Group]:
+    """A maker of groups whose sources are tuned to tasks of their own, from one parent trained on half of the data."""
+
+    def group(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+        half = replace(data, train=_rows(data.train, order[: len(order) // 2]))
+        parent = protocol.net(seed)
+        train(parent, half, replace(protocol.recipe, epochs=protocol.parent, seed=seed), device=device)
+        base = Layout.of(parent).point(parent)
+        tasks = make(data, protocol.sources, seed)
+        recipe = replace(protocol.tune, seed=seed)
+        points = [train(copy.deepcopy(parent), task, recipe, device=device).point for task in tasks]
+        joint = train(copy.deepcopy(parent), _joined(data, tasks), recipe, device=device).point
+        return Group(torch.stack(points), base, joint, tuple(judged_by(data, task) for task in tasks), parent)
+
+    return group
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "order": Setting("one start, another order of the data", _other_order),
+    "start": Setting("another start", _other_start),
+    "data": Setting("one start, disjoint data", _disjoint_data),
+    "classes": Setting("one parent, tasks of other classes", _tasks(_classes, judged_by=lambda data, task: task)),
+    "rotations": Setting("one parent, images turned otherwise", _tasks(_rotations, judged_by=lambda data, task: task)),
+    "noise": Setting("one parent, other wrong labels", _tasks(_noisy, judged_by=lambda data, task: data)),
+}
+
+
+def _rows(split: Split, rows: Tensor) -> Split:
+    return replace(split, inputs=split.inputs[rows], targets=split.targets[rows])
+
+
+def _labelled(split: Split, classes: Tensor) -> Split:
+    return _rows(split, torch.isin(split.targets, classes).nonzero()[:, 0])
+
+
+def _turned(split: Split, degrees: float) -> Split:
+    """The images turned around their middle."""
+    if not degrees:
+        return split
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn = split.inputs.new_tensor([[c, -s, 0.0], [s, c, 0.0]]).expand(len(split.inputs), -1, -1)
+    grid = F.affine_grid(turn, list(split.inputs.shape), align_corners=False)
+    turned = F.grid_sample(split.inputs, grid, padding_mode="border", align_corners=False)
+    return replace(split, inputs=turned)
+
+
+def _joined(data: Dataset, tasks: Sequence[Dataset]) -> Dataset:
+    inputs = torch.cat([task.train.inputs for task in tasks])
+    targets = torch.cat([task.train.targets for task in tasks])
+    return replace(data, train=Split(inputs, targets))

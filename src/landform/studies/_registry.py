@@ -1,0 +1,33 @@
+"""The studies there are: one is added by its import and its place in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from landform.studies import _deep_vs_kernel as deep
+from landform.studies import _merging as merging
+from landform.studies._claim import Claim
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that can be run by name.
+
+    Attributes:
+        name: what users call it.
+        question: what it answers, and whose question that is.
+        scales: names of its scales.
+        run: runs it in a folder; see its docstring for what else it takes.
+    """
+
+    name: str
+    question: str
+    scales: tuple[str, ...]
+    run: Callable[..., list[Claim]]
+
+
+STUDIES: dict[str, Study] = {
+    deep.NAME: Study(deep.NAME, deep.QUESTION, tuple(deep.SCALES), deep.deep_vs_kernel),
+    merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
+}
