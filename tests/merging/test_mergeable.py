@@ -158,11 +158,37 @@ def test_models_and_tasks() -> None:
         assert parts.features[name] == pytest.approx(value, abs=1e-9), name
 
 
+class Odd(torch.nn.Module):
+    """A step that no rule of permutations knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(4, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.fft.fft(self.first(x)).real)
+
+
+def test_what_cannot_be_measured_is_skipped_and_told() -> None:
+    where, _, a, b = setting()
+    assert set(merging.mergeable(where, a, b).skipped) == {"task"}
+    odd = lf.Landscape(Odd().double(), (where._data.inputs, where._data.targets), device="cpu")
+    a, b = odd.here + 0.1 * draw(2, odd.layout.size)
+    found = merging.mergeable(odd, a, b)
+    assert "no rule" in found.skipped["alignment"]
+    assert "no alignment: The operation" in str(found)
+    assert "barrier" in found.features
+    with pytest.raises(BadInput, match="no rule"):
+        merging.mergeable(odd, a, b, measure=("alignment",))
+
+
 def test_what_is_wrong_is_said() -> None:
     where, _, a, b = setting()
     for arguments, options, said in (
         ((where, a, b), {"measure": ("barriers",)}, "no measurement 'barriers'"),
-        ((where, a, b), {"measure": ("task",)}, "'task' needs a base"),
+        ((where, a, b), {"measure": ("task",)}, "give base="),
+        ((where, a, b), {"measure": ()}, r"measure is \(\)"),
+        ((where, a, b), {"measure": "barrier"}, "measure is 'barrier'"),
         ((where, a, b[:-1]), {}, "got a tensor of shape"),
         ((where, a, torch.stack([a, b])), {}, r"b is \[2, "),
         ((where, a, b * torch.nan), {}, "b holds NaN"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -19,6 +18,8 @@ from landform.paths import Barrier, barrier
 # Work of a forward pass, in gradients.
 _PASS = 1 / 3
 _MEASURES = ("distance", "task", "barrier", "alignment", "gradient", "curvature", "disagreement")
+# What not every model has: a base, a graph that can be followed, second derivatives, classes.
+_OPTIONAL = ("task", "alignment", "curvature", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Mergeability:
         features: by name; see `mergeable`.
         costs: of each measurement, in gradients of the mean loss over the full data (a forward pass counts as a third).
         advice: what to do, in one sentence.
+        skipped: measurements that were not taken, each with the reason.
         barrier: loss and error on the straight line, where it was read.
         aligned: the same after weight matching, likewise.
     """
@@ -36,6 +38,7 @@ class Mergeability:
     features: Mapping[str, float]
     costs: Mapping[str, float]
     advice: str
+    skipped: Mapping[str, str] = field(default_factory=dict)
     barrier: Barrier | None = field(default=None, repr=False)
     aligned: Barrier | None = field(default=None, repr=False)
 
@@ -47,6 +50,7 @@ class Mergeability:
     def __str__(self) -> str:
         width = max(map(len, self.features))
         lines = [f"{name:{width}}  {value: .4g}" for name, value in self.features.items()]
+        lines += [f"no {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join([*lines, f"cost: {self.cost:.1f} gradients", self.advice])
 
 
@@ -56,7 +60,7 @@ def mergeable(
     b: Tensor | nn.Module,
     *,
     base: Tensor | nn.Module | None = None,
-    measure: tuple[str, ...] = _MEASURES,
+    measure: Sequence[str] | None = None,
     steps: int = 5,
     symmetries: Symmetries | None = None,
     seed: int = 0,
@@ -86,7 +90,7 @@ def mergeable(
         a: ``[P]``, or a model.
         b: likewise.
         base: the point that both began from, or None.
-        measure: which measurements.
+        measure: which measurements; if not given all that the model, the data and the points allow.
         steps: alphas of a barrier, 3 or more.
         symmetries: of the model, where they are known already.
         seed: of weight matching.
@@ -95,9 +99,12 @@ def mergeable(
         The features, what each measurement cost, and a sentence of advice.
 
     Raises:
-        BadInput: when a point is not one of the landscape's, or a measurement is unknown.
+        BadInput: when a point is not one of the landscape's, or a measurement that was asked for by name cannot be
+            taken.
     """
-    for name in measure:
+    if isinstance(measure, str) or (measure is not None and not measure):
+        raise BadInput(f"measure is {measure!r}: give names of measurements, some of {', '.join(_MEASURES)}.")
+    for name in measure or ():
         if name not in _MEASURES:
             raise BadInput(f"There is no measurement {name!r}: give some of {', '.join(_MEASURES)}.")
     where = together(landscape)
@@ -106,15 +113,18 @@ def mergeable(
     taken = _Taken(where, first, second, start, steps, symmetries, seed)
     features: dict[str, float] = {}
     costs: dict[str, float] = {}
-    for name in measure:
-        if (name == "task" and start is None) or (name == "disagreement" and not where.has_labels):
+    skipped: dict[str, str] = {}
+    for name in _MEASURES if measure is None else measure:
+        try:
+            own, costs[name] = _BY_NAME[name](taken)
+        except BadInput as why:
+            if measure is not None or name not in _OPTIONAL:
+                raise
+            skipped[name] = str(why)
             continue
-        own, costs[name] = _BY_NAME[name](taken)
         features |= own
-    if not features:
-        raise BadInput("Nothing can be measured: 'task' needs a base, 'disagreement' labels.")
     advice = _advice(features, len(tasks(landscape)))
-    return Mergeability(MappingProxyType(features), MappingProxyType(costs), advice, taken.straight, taken.aligned)
+    return Mergeability(features, costs, advice, skipped, taken.straight, taken.aligned)
 
 
 @dataclass
@@ -162,7 +172,8 @@ def _distance(taken: _Taken) -> tuple[dict[str, float], float]:
 
 
 def _task(taken: _Taken) -> tuple[dict[str, float], float]:
-    assert taken.base is not None
+    if taken.base is None:
+        raise BadInput("'task' compares what two points added to a base: give base=, the point that both began from.")
     base = _wide(taken.base)
     one, other = _wide(taken.a) - base, _wide(taken.b) - base
     both = (one != 0) & (other != 0)
@@ -233,6 +244,8 @@ def _curvature(taken: _Taken) -> tuple[dict[str, float], float]:
 
 
 def _disagreement(taken: _Taken) -> tuple[dict[str, float], float]:
+    if not taken.landscape.has_labels:
+        raise BadInput("'disagreement' compares labels, and the targets are none: measure without it.")
     outputs = [taken.landscape.outputs(point) for point in (taken.a, taken.b)]
     again = taken.landscape.batchnorm == "recompute"
     return {"disagreement": float(disagreement(*outputs))}, 2 * _PASS * (1 + again)

@@ -36,6 +36,8 @@ Match: TypeAlias = Literal["zip", "permute", "none"]
 Tensors: TypeAlias = Mapping[str, Tensor]
 
 _TIE = 1e-6
+# Samples whose activations are held at a time.
+_TILE = 128
 
 
 def zip_models(
@@ -138,7 +140,9 @@ def _alike(
     crosses: dict[tuple[str, int], Cross] = {}
     sums: dict[tuple[str, int], Tensor] = {}
     blocks = [next(landscape._blocks(point, given)) for point, given in zip(points, own, strict=True)]
-    for batch in landscape._data.batches(landscape._batch_size):
+    # Activations of all layers of a batch are held; with batchnorm='batch' what is in one is part of the function.
+    size = landscape._batch_size if landscape.batchnorm == "batch" else min(_TILE, landscape._batch_size)
+    for batch in landscape._data.batches(size):
         taken: list[dict[int, Tensor]] = []
         for point, buffers in blocks:
             seen: dict[int, Tensor] = {}
