@@ -14,11 +14,12 @@ import torch
 from landform.errors import BadInput
 from landform.merging._ask import ask
 from landform.merging._beside import Beside, put_beside
+from landform.merging._blocks import BLOCK, step_of
 from landform.merging._layers import Layer
 from landform.merging._method import Asked, Method, Per
 from landform.merging._places import Stored, open_stored
 from landform.merging._registry import get
-from landform.merging._stream import BLOCK, Stream, combined, step_of
+from landform.merging._stream import Stream, combined, one_thread_each
 from landform.merging._writing import (
     Shard,
     check_target,
@@ -170,9 +171,11 @@ def merge_files(
     asked = ask(chosen, names, base=base is not None, weights=weights, settings=settings, per=per, seed=seed)
     wanted = as_type(dtype)
     beside = put_beside([open_stored(one) for one in sources], None if base is None else open_stored(base), wanted)
-    return _merge(
-        chosen, beside, lambda name: asked, out, wanted, shard_bytes, dry_run, report, overwrite, block, progress
-    )
+    with one_thread_each() as threads:
+        return _merge(
+            chosen, beside, lambda name: asked, out, wanted, shard_bytes, dry_run, report, overwrite, block, threads,
+            progress,
+        )  # fmt: skip
 
 
 def _merge(
@@ -186,6 +189,7 @@ def _merge(
     report: bool,
     overwrite: bool,
     block: int,
+    threads: int,
     progress: Progress | None,
 ) -> FileMerge:
     first = beside.sources[0]
@@ -198,7 +202,7 @@ def _merge(
     if target is not None:
         inputs = [path for source in beside.every for path in source.paths]
         check_target(target, inputs, 0 if dry_run else needed, overwrite=overwrite)
-    stream = Stream(method, beside, asks, report=report, block=block, tick=_ticker(beside, progress))
+    stream = Stream(method, beside, asks, report=report, block=block, threads=threads, tick=_ticker(beside, progress))
     beginning = next((one for one in (beside.base, first) if one is not None and one.folder is not None), None)
     copied = [] if beginning is None or beginning.folder is None or single else others(beginning.folder)
     facts = _facts(beside, beginning, [file.name for file in copied])

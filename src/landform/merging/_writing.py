@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from landform import store
 from landform.errors import BadInput
-from landform.merging._ahead import ahead
 from landform.merging._beside import type_name
 from landform.merging._places import INDEX, PICKLED, UNFINISHED
 from landform.merging._reading import Held, header
@@ -176,8 +175,7 @@ def write_shard(path: Path, tensors: Mapping[str, Held], metadata: Mapping[str, 
         blocks: their numbers, flat and in order.
     """
     front = header(tensors, metadata)
-    with closing(ahead(blocks)) as made:
-        write_bytes(path, _bytes(front, made), settle=False)
+    write_bytes(path, _bytes(front, blocks), settle=False)
 
 
 def write_index(out: Path, shards: Sequence[Shard], tensors: Mapping[str, Held]) -> Path:
