@@ -20,7 +20,7 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import alignment, curvature, functions, kernel, merging, paths, surface
+    from landform import alignment, curvature, functions, kernel, merging, paths, surface, theory
 
 __version__ = "0.1.0"
 
@@ -54,12 +54,13 @@ __all__ = [
     "spawn",
     "surface",
     "survey",
+    "theory",
     "train",
     "train_many",
 ]
 
 # Rooms that are loaded when first used: importing landform stays quick.
-_LATER = ("alignment", "curvature", "functions", "kernel", "merging", "paths", "surface")
+_LATER = ("alignment", "curvature", "functions", "kernel", "merging", "paths", "surface", "theory")
 
 
 def __getattr__(name: str) -> Any:
