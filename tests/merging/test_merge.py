@@ -175,6 +175,16 @@ def test_buffers_of_models_are_averaged_and_said() -> None:
         assert torch.equal(buffer, found.buffers[name])
 
 
+def test_statistics_never_have_negative_weights() -> None:
+    nets = [model(seed, "batch") for seed in range(2)]
+    for seed, net in enumerate(nets):
+        for name, buffer in net.named_buffers():
+            if "running" in name:
+                buffer.fill_(seed + 1)
+    found = merging.merge(nets, method="task_arithmetic", base=nets[0], weights=[1, -0.5])
+    assert all(bool((buffer == 1.5).all()) for name, buffer in found.buffers.items() if "running" in name)
+
+
 def test_with_data_the_statistics_are_found_anew() -> None:
     nets = [model(seed, "batch") for seed in range(2)]
     made = torch.Generator().manual_seed(0)

@@ -16,7 +16,7 @@ from torch import Tensor
 import landform as lf
 from landform.errors import BadInput, Damaged
 from landform.merging import average, merge
-from landform.merging._average import _fading
+from landform.merging._average import _chosen, _fading
 
 
 def run(folder: Path, norm: str = "none", dtype: torch.dtype | None = None) -> lf.Trajectory:
@@ -95,6 +95,11 @@ def test_plain_points_have_places_for_times() -> None:
     torch.testing.assert_close(average(rows, how="lawa").point, rows[2:].mean(0))
     torch.testing.assert_close(average(rows, since=1, until=5, every=2).point, rows[[1, 3, 5]].mean(0))
     torch.testing.assert_close(average(rows[:3], how="ema").point, merge(rows[:3], weights=[0.81, 0.09, 0.1]).point)
+
+
+def test_times_that_are_an_epoch_apart_but_for_rounding() -> None:
+    times = [0.1 * i for i in range(31)]  # such as 0.30000000000000004
+    assert _chosen(times, "swa", 0.0, None, 0.3, None) == list(range(0, 31, 3))
 
 
 def test_types_as_the_run_has_them(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from merge_cases import array, layout, near, points
 
 from landform.errors import BadInput
 from landform.layout import Layout
-from landform.merging import Part, merge
+from landform.merging import Part, ask, get, merge
+from landform.merging._sparse import Kept
 from landform.merging._thresholds import largest
 
 NAMES = ["ties", "dare", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties"]
@@ -139,6 +140,17 @@ def test_random_drops_are_the_loops(name: str, per: str, rescale: str) -> None:
     votes = name in ("dare_ties", "della")
     wanted = voted(thin, weights, "mass", "base", True) if votes else added(thin, weights, False)
     np.testing.assert_allclose(array(found.point - base), 0.7 * wanted, atol=1e-6)
+
+
+def test_a_block_of_a_large_tensor_is_drawn_for_as_in_the_whole() -> None:
+    sources = points(1, 300_000, dtype=torch.float32)
+    method = get("dare")
+    asked = ask(method, ["a"], base=True)
+    assert method.part is not None
+    whole = method.part(Part("a", sources, 0 * sources[0]), Kept(), asked)
+    for first, last in ((0, 70_000), (70_000, 150_000), (150_000, 300_000)):
+        block = Part("a", sources[:, first:last], 0 * sources[0, first:last], first)
+        assert torch.equal(method.part(block, Kept(), asked), whole[first:last])
 
 
 def test_dropping_keeps_the_mean_and_follows_the_seed() -> None:
