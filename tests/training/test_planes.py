@@ -209,8 +209,21 @@ def test_a_million_parameters_and_ten_thousand_dimensions() -> None:
         plane(size, dimension)
 
 
+def test_every_device_comes_to_the_same(device: torch.device) -> None:
+    recipe = Recipe(epochs=2, batch_size=16, optimizer="adam", lr=0.05, weight_decay=0.01)
+
+    def ends(where: torch.device) -> list[torch.Tensor]:
+        models = [net(k).float() for k in range(len(KINDS))]
+        within = [plane(models[0], 6, kind=kind) for kind in KINDS]
+        found = train_many(models, data(torch.float32), recipe, planes=within, device=where)
+        return [one.point for one in found]
+
+    for mine, other in zip(ends(device), ends(torch.device("cpu")), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+
+
 class Cut(Exception):
-    pass
+    """Stands for whatever ends a training too early."""
 
 
 @pytest.mark.parametrize("how", ["loop", "stack"])

@@ -127,7 +127,9 @@ class Confined:
         self.inside = inside
         self._origins = origins
         self._bundles = [(places, plane.to(origins.device, origins.dtype)) for places, plane in bundles]
-        self._decays = torch.tensor(decays, dtype=origins.dtype, device=origins.device).unsqueeze(1)
+        self._decays = None
+        if any(decays):
+            self._decays = torch.tensor(decays, dtype=origins.dtype, device=origins.device).unsqueeze(1)
         self._whole, self._slopes = torch.empty_like(origins), torch.empty_like(origins)
         self.dimension = max(plane.dimension for _, plane in bundles)
 
@@ -145,7 +147,7 @@ class Confined:
         """Write gradients into ``out`` and return the losses; see `Gradients`. Points are coordinates ``[K, d]``."""
         whole = self.whole(points)
         losses = self.inside(whole, buffers, inputs, targets, step, self._slopes)
-        if bool(self._decays.any()):
+        if self._decays is not None:
             self._slopes.addcmul_(whole, self._decays)
         if not add:
             out.zero_()

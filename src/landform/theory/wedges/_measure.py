@@ -44,7 +44,7 @@ def best_in_plane(
         toy: the landscape.
         origin: ``[D]``.
         directions: ``[D, d]``; the columns need not be orthogonal.
-        tol: for thick wedges: relative error of the loss, as far as a gradient can tell.
+        tol: for thick wedges: stop once 50 steps gain no more than this share of the loss at the origin.
         steps: for thick wedges: how many steps at most.
 
     Returns:
@@ -87,6 +87,7 @@ def _thick(slopes: Tensor, offsets: Tensor, thickness: float, tol: float, steps:
     z = torch.zeros(len(slopes), slopes.shape[2], 1, dtype=slopes.dtype)
     ahead, weight = z, 1.0
     before = torch.full((len(slopes),), math.inf, dtype=slopes.dtype)
+    small = tol * _shrunk(offsets, thickness).norm(dim=1)
     for step in range(steps):
         left = _shrunk(offsets.unsqueeze(2) + slopes @ ahead, thickness)
         gradient = slopes.transpose(1, 2) @ left
@@ -98,7 +99,7 @@ def _thick(slopes: Tensor, offsets: Tensor, thickness: float, tol: float, steps:
             now = _shrunk(offsets.unsqueeze(2) + slopes @ z, thickness).flatten(1).norm(dim=1)
             if bool((now > before).any()):
                 ahead, weight = z, 1.0
-            if bool(((before - now).abs() <= tol * now.clamp_min(1e-9 * float(offsets.norm()))).all()):
+            if bool(((before - now).abs() <= small).all()):
                 break
             before = now
     return z.squeeze(2)
