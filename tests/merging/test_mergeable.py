@@ -105,9 +105,12 @@ def test_costs_are_told_for_each_measurement(norm: str) -> None:
     passes = 2 if norm == "batch" else 1
     assert found.costs["distance"] == found.costs["task"] == 0
     assert found.costs["barrier"] == found.costs["alignment"] == pytest.approx(3 * passes / 3)
-    assert found.costs["disagreement"] == pytest.approx(2 * passes / 3)
+    assert found.costs["disagreement"] == pytest.approx(2 / 3)
+    alone = merging.mergeable(where, a, b, measure=("disagreement",))
+    assert alone.cost == pytest.approx(2 * passes / 3)
+    assert alone.features["disagreement"] == found.features["disagreement"]
     assert found.costs["gradient"] == pytest.approx(2 + 2 * (passes - 1) / 3)
-    assert 4 < found.costs["curvature"] < 16
+    assert 2 < found.costs["curvature"] < 16
     assert found.cost == pytest.approx(sum(found.costs.values()))
     assert found.barrier is not None
     assert found.aligned is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -28,7 +29,8 @@ class Mergeability:
 
     Attributes:
         features: by name; see `mergeable`.
-        costs: of each measurement, in gradients of the mean loss over the full data (a forward pass counts as a third).
+        costs: of each measurement, in gradients of the mean loss over the full data (a forward pass counts as a third);
+            what two measurements need is counted for the first.
         advice: what to do, in one sentence.
         skipped: measurements that were not taken, each with the reason.
         barrier: loss and error on the straight line, where it was read.
@@ -116,7 +118,9 @@ def mergeable(
     skipped: dict[str, str] = {}
     for name in _MEASURES if measure is None else measure:
         try:
-            own, costs[name] = _BY_NAME[name](taken)
+            taken.spent = 0.0
+            own = _BY_NAME[name](taken)
+            costs[name] = taken.spent
         except BadInput as why:
             if measure is not None or name not in _OPTIONAL:
                 raise
@@ -129,7 +133,7 @@ def mergeable(
 
 @dataclass
 class _Taken:
-    """What is measured, and what of it others use."""
+    """What is measured, what of it others use, and what the measurement under way has cost."""
 
     landscape: Landscape
     a: Tensor
@@ -140,6 +144,22 @@ class _Taken:
     seed: int
     straight: Barrier | None = None
     aligned: Barrier | None = None
+    spent: float = 0.0
+
+    @cached_property
+    def buffers(self) -> tuple[Mapping[str, Tensor] | None, ...]:
+        """BatchNorm's statistics at both ends, where they are found anew."""
+        if self.landscape.batchnorm != "recompute":
+            return None, None
+        self.spent += 2 * _PASS
+        return tuple(self.landscape.calibrate(point) for point in (self.a, self.b))
+
+    @cached_property
+    def gradients(self) -> tuple[Tensor, ...]:
+        """At both ends."""
+        ends = zip((self.a, self.b), self.buffers, strict=True)
+        self.spent += 2
+        return tuple(_wide(self.landscape.gradient(point, buffers=own)) for point, own in ends)
 
 
 def _point(landscape: Landscape, given: Tensor | nn.Module, name: str) -> Tensor:
@@ -161,17 +181,17 @@ def _wide(point: Tensor) -> Tensor:
     return point.to(double(point))
 
 
-def _distance(taken: _Taken) -> tuple[dict[str, float], float]:
+def _distance(taken: _Taken) -> dict[str, float]:
     a, b = _wide(taken.a), _wide(taken.b)
     apart, length = float((b - a).norm()), float(a.norm() + b.norm()) / 2
     return {
         "distance": apart,
         "relative_distance": apart / length if length > 0 else 0.0,
         "cosine": _cosine(a, b),
-    }, 0.0
+    }
 
 
-def _task(taken: _Taken) -> tuple[dict[str, float], float]:
+def _task(taken: _Taken) -> dict[str, float]:
     if taken.base is None:
         raise BadInput("'task' compares what two points added to a base: give base=, the point that both began from.")
     base = _wide(taken.base)
@@ -184,10 +204,10 @@ def _task(taken: _Taken) -> tuple[dict[str, float], float]:
         "sign_agreement": float(same.sum()) / max(1, int(both.sum())),
         "magnitude_overlap": _cosine(one.abs(), other.abs()),
         "norm_ratio": norms[0] / norms[1] if norms[1] > 0 else 1.0,
-    }, 0.0
+    }
 
 
-def _barrier(taken: _Taken) -> tuple[dict[str, float], float]:
+def _barrier(taken: _Taken) -> dict[str, float]:
     found = taken.straight = barrier(taken.landscape, taken.a, taken.b, steps=taken.steps, refine=0)
     features = {"loss": sum(found.ends) / 2, "barrier": found.height, "midpoint": _middle(found, found.losses)}
     if found.errors is not None and found.error_ends is not None and found.error_height is not None:
@@ -196,7 +216,8 @@ def _barrier(taken: _Taken) -> tuple[dict[str, float], float]:
             "error_barrier": found.error_height,
             "error_midpoint": _middle(found, found.errors),
         }
-    return features, found.passes * _PASS
+    taken.spent += found.passes * _PASS
+    return features
 
 
 def _middle(found: Barrier, values: Tensor) -> float:
@@ -204,7 +225,7 @@ def _middle(found: Barrier, values: Tensor) -> float:
     return float(values[nearest] - (values[0] + values[-1]) / 2)
 
 
-def _alignment(taken: _Taken) -> tuple[dict[str, float], float]:
+def _alignment(taken: _Taken) -> dict[str, float]:
     done = align(taken.landscape, taken.a, taken.b, symmetries=taken.symmetries, seed=taken.seed)
     found = taken.aligned = barrier(taken.landscape, taken.a, done.point, steps=taken.steps, refine=0)
     features = {
@@ -215,43 +236,45 @@ def _alignment(taken: _Taken) -> tuple[dict[str, float], float]:
     }
     if found.errors is not None:
         features["aligned_error_midpoint"] = _middle(found, found.errors)
-    return features, found.passes * _PASS
+    taken.spent += found.passes * _PASS
+    return features
 
 
-def _gradient(taken: _Taken) -> tuple[dict[str, float], float]:
-    one, other = (_wide(taken.landscape.gradient(point)) for point in (taken.a, taken.b))
+def _gradient(taken: _Taken) -> dict[str, float]:
+    one, other = taken.gradients
     away = _wide(taken.b) - _wide(taken.a)
     return {
         "gradient_cosine": _cosine(one, other),
         "slope": float(one @ away - other @ away) / 2,
-    }, 2 * (1 + _PASS * (taken.landscape.batchnorm == "recompute"))
+    }
 
 
-def _curvature(taken: _Taken) -> tuple[dict[str, float], float]:
+def _curvature(taken: _Taken) -> dict[str, float]:
     away = taken.b - taken.a
-    bends, rises, spent = [], [], 0.0
-    for point, towards in ((taken.a, away), (taken.b, -away)):
-        hessian = taken.landscape.hessian(point, check=False)
+    bends, rises = [], []
+    ends = zip((taken.a, taken.b), taken.buffers, taken.gradients, (away, -away), strict=True)
+    for point, own, gradient, towards in ends:
+        hessian = taken.landscape.hessian(point, check=False, buffers=own)
         bends.append(float(_wide(towards) @ _wide(hessian @ towards)))
-        slope = float(_wide(taken.landscape.gradient(point)) @ _wide(towards))
-        rises.append(slope / 2 + bends[-1] / 8)
-        spent += hessian.gradients + 1
+        rises.append(float(gradient @ _wide(towards)) / 2 + bends[-1] / 8)
+        taken.spent += hessian.gradients
     return {
         "curvature": sum(bends) / 2,
         "largest_curvature": max(bends),
         "expected_midpoint": sum(rises) / 2,
-    }, spent
+    }
 
 
-def _disagreement(taken: _Taken) -> tuple[dict[str, float], float]:
+def _disagreement(taken: _Taken) -> dict[str, float]:
     if not taken.landscape.has_labels:
         raise BadInput("'disagreement' compares labels, and the targets are none: measure without it.")
-    outputs = [taken.landscape.outputs(point) for point in (taken.a, taken.b)]
-    again = taken.landscape.batchnorm == "recompute"
-    return {"disagreement": float(disagreement(*outputs))}, 2 * _PASS * (1 + again)
+    ends = zip((taken.a, taken.b), taken.buffers, strict=True)
+    outputs = [taken.landscape.outputs(point, buffers=own) for point, own in ends]
+    taken.spent += 2 * _PASS
+    return {"disagreement": float(disagreement(*outputs))}
 
 
-_BY_NAME: dict[str, Callable[[_Taken], tuple[dict[str, float], float]]] = {
+_BY_NAME: dict[str, Callable[[_Taken], dict[str, float]]] = {
     "distance": _distance,
     "task": _task,
     "barrier": _barrier,
