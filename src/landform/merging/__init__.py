@@ -12,9 +12,11 @@ from landform.merging._layers import Layer
 from landform.merging._merge import Merge, merge
 from landform.merging._mergeable import Mergeability, mergeable
 from landform.merging._method import Asked, Method, Part, Parts, Per, Setting, Whole
+from landform.merging._recipe import MergeRecipe, read_recipe
 from landform.merging._registry import get, methods
 from landform.merging._tasks import Localised, localise
 from landform.merging._units import Merged as UnitsMerged
+from landform.merging._varying import Varying
 from landform.merging._walk import Step, walk
 from landform.merging._zip import zip_models
 from landform.merging._zipped import Zipped
@@ -26,6 +28,7 @@ __all__ = [
     "Layer",
     "Localised",
     "Merge",
+    "MergeRecipe",
     "Mergeability",
     "Method",
     "Part",
@@ -34,6 +37,7 @@ __all__ = [
     "Setting",
     "Step",
     "UnitsMerged",
+    "Varying",
     "Whole",
     "Zipped",
     "ask",
@@ -45,6 +49,7 @@ __all__ = [
     "merge_files",
     "mergeable",
     "methods",
+    "read_recipe",
     "walk",
     "zip_models",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -12,14 +13,14 @@ from typing import Any, TypeAlias
 import torch
 
 from landform.errors import BadInput
-from landform.merging._ask import ask
 from landform.merging._beside import Beside, put_beside
 from landform.merging._blocks import BLOCK, step_of
 from landform.merging._layers import Layer
-from landform.merging._method import Asked, Method, Per
+from landform.merging._method import Method, Per
 from landform.merging._places import Stored, open_stored
 from landform.merging._registry import get
-from landform.merging._stream import Stream, combined, one_thread_each
+from landform.merging._stream import MOST, Stream, combined, one_thread_each
+from landform.merging._varying import Varying, asking, varies
 from landform.merging._writing import (
     Shard,
     check_target,
@@ -73,7 +74,7 @@ class FileMerge:
     method: str
     sources: tuple[str, ...]
     base: str | None
-    weights: tuple[float, ...]
+    weights: tuple[float | Varying, ...]
     settings: Mapping[str, Any]
     per: Per
     tensors: int
@@ -112,7 +113,7 @@ def merge_files(
     *,
     method: str | Method = "mean",
     base: Place | None = None,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float | Varying] | None = None,
     per: Per | None = None,
     seed: int = 0,
     dtype: str | torch.dtype | None = None,
@@ -135,7 +136,7 @@ def merge_files(
         out: a folder, or a file that ends in .safetensors; None with ``dry_run`` where there is none yet.
         method: its name, one of `methods`, or a `Method` of your own; one that needs no data.
         base: what the sources came from; many methods merge the differences from it.
-        weights: one for each source; ones if not given.
+        weights: one for each source; ones if not given. Each may be a `Varying`, and so may settings.
         per: whether thresholds, norms and angles are of each ``"tensor"``, or of the whole ``"point"`` (which reads the
             sources twice or more); if not given, as the method's paper has it.
         seed: of random drops; what is drawn for a tensor follows from it, the tensor's name and the source's place.
@@ -168,95 +169,73 @@ def merge_files(
     if not isinstance(block, int) or isinstance(block, bool) or block < 1:
         raise BadInput(f"block is {block!r}: give how many numbers of each source may be held at a time.")
     names = [str(source) for source in sources]
-    asked = ask(chosen, names, base=base is not None, weights=weights, settings=settings, per=per, seed=seed)
+    how: dict[str, Any] = {"base": base is not None, "weights": weights, "settings": settings, "per": per, "seed": seed}
+    if not varies(weights, settings):
+        asking(chosen, names, (), **how)  # what is asked is looked at before any file
     wanted = as_type(dtype)
     beside = put_beside([open_stored(one) for one in sources], None if base is None else open_stored(base), wanted)
-    with one_thread_each() as threads:
-        return _merge(
-            chosen, beside, lambda name: asked, out, wanted, shard_bytes, dry_run, report, overwrite, block, threads,
-            progress,
-        )  # fmt: skip
-
-
-def _merge(
-    method: Method,
-    beside: Beside,
-    asks: Callable[[str], Asked],
-    out: Place | None,
-    dtype: torch.dtype | None,
-    shard_bytes: int | None,
-    dry_run: bool,
-    report: bool,
-    overwrite: bool,
-    block: int,
-    threads: int,
-    progress: Progress | None,
-) -> FileMerge:
+    asks = asking(chosen, names, beside.merged, **how)
     first = beside.sources[0]
     target = None if out is None else Path(out)
-    single = target is not None and target.suffix == ".safetensors"
     shards = divide(first.shards, beside.out, shard_bytes)
-    if single and target is not None:
-        shards = (Shard(target.name, tuple(name for shard in shards for name in shard.names)),)
-    needed = sum(held.bytes for held in beside.out.values())
     if target is not None:
+        if target.suffix == ".safetensors":
+            shards = (Shard(target.name, tuple(name for shard in shards for name in shard.names)),)
         inputs = [path for source in beside.every for path in source.paths]
-        check_target(target, inputs, 0 if dry_run else needed, overwrite=overwrite)
-    stream = Stream(method, beside, asks, report=report, block=block, threads=threads, tick=_ticker(beside, progress))
-    beginning = next((one for one in (beside.base, first) if one is not None and one.folder is not None), None)
-    copied = [] if beginning is None or beginning.folder is None or single else others(beginning.folder)
-    facts = _facts(beside, beginning, [file.name for file in copied])
+        needed = 0 if dry_run else sum(held.bytes for held in beside.out.values())
+        check_target(target, inputs, needed, overwrite=overwrite)
+    with one_thread_each() as threads:
+        tick = _ticker(beside, progress)
+        stream = Stream(chosen, beside, asks, report=report, block=block, threads=threads, tick=tick)
 
-    def told() -> FileMerge:
-        found = stream.found
-        asked = asks("")
-        differing = {"of the first source though others differ": _some(found.differing)} if found.differing else {}
-        return FileMerge(
-            None if dry_run else target,
-            method.name,
-            asked.names,
-            None if beside.base is None else beside.base.name,
-            asked.weights,
-            asked.settings,
-            asked.per,
-            len(beside.out),
-            needed,
-            {shard.file: sum(beside.out[name].bytes for name in shard.names) for shard in shards},
-            _memory(method, beside, block),
-            tuple(found.layers),
-            combined(found.sums, "all") if found.sums else None,
-            {**found.facts, **facts, **differing},
-        )
+        def told(copied: Sequence[Path]) -> FileMerge:
+            asked, found = asks(""), stream.found
+            varying = {name: value for name, value in settings.items() if varies(value)}
+            return FileMerge(
+                None if dry_run else target,
+                chosen.name,
+                asked.names,
+                None if base is None else str(base),
+                tuple(weights) if weights is not None and varies(weights) else asked.weights,
+                {**asked.settings, **varying},
+                asked.per,
+                len(beside.out),
+                sum(held.bytes for held in beside.out.values()),
+                {shard.file: sum(beside.out[name].bytes for name in shard.names) for shard in shards},
+                _memory(chosen, beside, block, threads),
+                tuple(found.layers),
+                combined(found.sums, "all") if found.sums else None,
+                {**found.facts, **_facts(beside, copied, found.differing)},
+            )
 
-    if dry_run:
-        for shard in shards:
-            for _ in stream.merged(shard.names):
-                pass
-        return told()
-    assert target is not None
-    strings = {**first.metadata, **first.tied, "format": "pt"}
-    if single:
-        make_folder(target.parent)
-        _write(target, shards[0], beside, strings, stream)
-        return told()
-    with unfinished(target) as written:
-        for file in copied:
-            written.append(target / file.name)
-            copy_other(file, target, dtype)
-        for shard in shards:
-            written.append(target / shard.file)
-            mine = {key: value for key, value in strings.items() if first.tied.get(key) in (None, *shard.names)}
-            _write(target / shard.file, shard, beside, mine, stream)
-        if len(shards) > 1:
-            written.append(write_index(target, shards, beside.out))
-        result = told()
-        settle(target, result.to_json)
-    return result
+        copied = [] if target is not None and target.suffix == ".safetensors" else _others(beside)
+        if dry_run or target is None:
+            for shard in shards:
+                deque(stream.merged(shard.names), maxlen=0)
+            return told(copied)
+        strings = {**first.metadata, "format": "pt"}
+        if target.suffix == ".safetensors":
+            make_folder(target.parent)
+            _write(target, shards[0], beside, strings, stream)
+            return told(copied)
+        with unfinished(target) as written:
+            for file in copied:
+                written.append(target / file.name)
+                copy_other(file, target, wanted)
+            for shard in shards:
+                written.append(target / shard.file)
+                _write(target / shard.file, shard, beside, strings, stream)
+            if len(shards) > 1:
+                written.append(write_index(target, shards, beside.out))
+            result = told(copied)
+            settle(target, result.to_json)
+        return result
 
 
 def _write(path: Path, shard: Shard, beside: Beside, strings: Mapping[str, str], stream: Stream) -> None:
+    tied = {alias: owner for alias, owner in beside.sources[0].tied.items() if owner in shard.names}
     with closing(stream.merged(shard.names)) as blocks:
-        write_shard(path, {name: beside.out[name] for name in shard.names}, strings, blocks)
+        write_shard(path, {name: beside.out[name] for name in shard.names}, {**strings, **tied}, blocks)
 
 
 def as_type(dtype: str | torch.dtype | None) -> torch.dtype | None:
@@ -292,24 +271,37 @@ def _ticker(beside: Beside, progress: Progress | None) -> Callable[[int], None]:
     return tick
 
 
-def _memory(method: Method, beside: Beside, block: int) -> int:
-    """What is held at a time: a few copies of a block of every source, as large as the arithmetic."""
+def _memory(method: Method, beside: Beside, block: int, threads: int) -> int:
+    """Bytes held at a time: on each thread a block of every source, some copies of it, and merged blocks that wait."""
     longest = max(min(held.size, step_of(method, held.shape, block)) for held in beside.out.values())
-    return 4 * longest * (3 + 4) * len(beside.every)
+    return 4 * longest * min(threads, MOST) * (2 * len(beside.every) + 4)
 
 
-def _facts(beside: Beside, beginning: Stored | None, copied: Sequence[str]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    if copied and beginning is not None:
-        facts["copied"] = f"from {beginning.name}: {_some(copied)}"
-        if unlike := list(_unlike(beside, beginning)):
-            facts["tokenizers differ"] = f"that of {beginning.name} was taken, and not that of {_some(unlike)}"
+def _origin(beside: Beside) -> Stored | None:
+    """Whose other files go with the merge."""
+    return next((one for one in (beside.base, beside.sources[0]) if one is not None and one.folder is not None), None)
+
+
+def _others(beside: Beside) -> list[Path]:
+    origin = _origin(beside)
+    return [] if origin is None or origin.folder is None else others(origin.folder)
+
+
+def _facts(beside: Beside, copied: Sequence[Path], differing: Sequence[str]) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    origin = _origin(beside)
+    if copied and origin is not None:
+        facts["copied"] = f"from {origin.name}: {_some([file.name for file in copied])}"
+        if unlike := list(_unlike(beside, origin)):
+            facts["tokenizers differ"] = f"that of {origin.name} was taken, and not that of {_some(unlike)}"
     if beside.averaged:
         facts["averaged whatever the method"] = _some(beside.averaged)
     if beside.kept:
         facts["of the first source"] = _some(beside.kept)
-    if beside.sources[0].tied:
-        facts["tied"] = _some([f"{alias} is {owner}" for alias, owner in beside.sources[0].tied.items()])
+    if differing:
+        facts["of the first source though others differ"] = _some(differing)
+    if tied := beside.sources[0].tied:
+        facts["tied"] = _some([f"{alias} is {owner}" for alias, owner in tied.items()])
     for one in beside.every:
         for topic, note in one.notes.items():
             facts[topic] = f"{facts[topic]}; {note}" if topic in facts and facts[topic] != note else note

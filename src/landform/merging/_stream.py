@@ -25,7 +25,7 @@ from landform.merging._sources import merge_buffers
 
 T = TypeVar("T")
 # Beyond so many threads it is the disk that is waited for, and each holds blocks of its own.
-_MOST = 4
+MOST = 4
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Stream:
         """
         self._method, self._beside, self._asks = method, beside, asks
         self._report, self._tick, self._block = report, tick, block
-        self._threads = min(threads, _MOST)
+        self._threads = min(threads, MOST)
         self._rows = method.blocks == "rows"
         self._own = threading.local()
         self._known: Any = None
