@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -32,8 +33,11 @@ from landform.studies import (
     predict,
     read_claims,
     rise,
+    settings_of,
 )
 from landform.studies._merging import SCALES
+from landform.studies._merging_ensembles import Members, rank_one
+from landform.studies._merging_groups import _change, adapt
 from landform.studies._merging_measure import Judge, connection, convexity, directedness, merges
 
 TINY = replace(
@@ -57,7 +61,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_setting_and_seed_is_measured(study: Path) -> None:
     results = merging_results(study)
-    assert set(results) == {*SETTINGS, "forks"}
+    assert set(results) == {*SETTINGS, "forks"} - {"text"}
     for setting, every in results.items():
         assert [each["seed"] for each in every] == [0, 1]
         if setting == "forks":
@@ -75,11 +79,11 @@ def test_every_setting_and_seed_is_measured(study: Path) -> None:
 
 def test_groups_are_what_they_say() -> None:
     data = TINY.dataset()
-    made = {name: setting.make(TINY, data, 0, "cpu") for name, setting in SETTINGS.items()}
+    made = {name: SETTINGS[name].make(TINY, data, 0, "cpu") for name in settings_of(TINY)}
     for name, group in made.items():
         assert group.points.shape == (2, len(group.joint))
         assert (group.base is None) == (name == "start")
-        assert group.one_task == (name not in ("classes", "rotations"))
+        assert group.one_task == (name not in ("classes", "rotations", "adapters"))
         assert not group.points[0].equal(group.points[1])
     first = nn.utils.parameters_to_vector(TINY.net(0).parameters()).detach()
     assert made["order"].base is not None
@@ -172,6 +176,54 @@ def test_directions_of_task_vectors() -> None:
     assert 0 < found["mask"] <= 1
     assert 0 <= found["overlap"] <= 1
     assert 0 < found["rank"] <= 1
+
+
+def test_adapters_change_what_they_say() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    parent = copy.deepcopy(net)
+    x = torch.randn(5, 1, 8, 8)
+    adapt(net, 2, seed=0)
+    assert net(x).equal(parent(x))
+    assert [name for name, p in net.named_parameters() if p.requires_grad] == ["0.a", "0.b", "3.a", "3.b"]
+    with torch.no_grad():
+        net[0].b.normal_()
+        net[3].b.normal_()
+    point = lf.Layout.of(parent).point(parent) + _change(net, parent)
+    lf.Layout.of(parent).load_(parent, point)
+    assert torch.allclose(net(x), parent(x), atol=1e-5)
+    assert torch.linalg.matrix_rank(net[3].change) == 2
+    group = SETTINGS["adapters"].make(TINY, TINY.dataset(), 0, "cpu")
+    assert group.base is not None
+    views = lf.Layout.of(group.net).views(group.points[0] - group.base)
+    assert all(torch.linalg.matrix_rank(v, rtol=1e-4) <= 4 for v in views.values() if v.dim() == 2)
+
+
+def test_members_of_rank_one_are_networks_of_their_own() -> None:
+    net = TINY.net(0)
+    members = Members(copy.deepcopy(net), 3, seed=0)
+    x = TINY.dataset().test.inputs[:6]
+    found = members(x)
+    assert found.shape == (6, 3, 10)
+    layers = [layer for layer in members.modules() if hasattr(layer, "reads")]
+    for m in range(3):
+        alone = copy.deepcopy(net)
+        for plain, layer in zip((one for one in alone.modules() if isinstance(one, nn.Linear)), layers, strict=True):
+            plain.weight.data *= torch.outer(layer.gives[m], layer.reads[m])
+        assert torch.allclose(found[:, m], alone(x), atol=1e-5)
+    told = rank_one(TINY, TINY.dataset(), 0, "cpu", count=2)
+    assert len(told["members"]) == 2
+    assert 0 <= told["ensemble"] <= 1
+
+
+@pytest.mark.skipif("LANDFORM_DATA" not in os.environ, reason="needs the text in $LANDFORM_DATA")
+def test_parts_of_a_text() -> None:
+    group = SETTINGS["text"].make(replace(TINY, text=10), TINY.dataset(), 0, "cpu")
+    first, second = group.tasks
+    assert first.train.inputs.shape == (8, 64)
+    assert first.test.inputs.shape == (2, 64)
+    assert not first.train.inputs.equal(second.train.inputs)
+    judge = Judge.of(group, [0, 1], "cpu")
+    assert 0 < float(judge.error(group.points)[0]) < 1
 
 
 def test_when_the_mode_is_fixed() -> None:

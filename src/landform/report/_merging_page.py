@@ -101,7 +101,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
             "paper": _PAPER,
         },
-        tables=(_methods_table(groups), _connected(groups), _directed(groups)),
+        tables=(_methods_table(groups), _connected(groups), _directed(groups), *_ensembles(results)),
     )
 
 
@@ -202,6 +202,30 @@ def _directed(groups: Results) -> Table:
         ("setting", "cosine", "signs", "sum keeps", "negated", "beside", "top tenth", "mask", "overlap"),
         tuple(rows),
     )
+
+
+def _ensembles(results: Results) -> list[Table]:
+    forks = results.get("forks", ())
+    rows = []
+    for kind, members, label in (
+        ("snapshots", "snapshots", "snapshots of one cyclic run"),
+        ("rank one", "members", "members of rank one (BatchEnsemble)"),
+    ):
+        told = [each[kind] for each in forks if kind in each]
+        if told:
+            cells = ([float(np.mean(each[name])) for each in told] for name in (members, "ensemble", "mean"))
+            rows.append((label, *(_points(values) for values in cells)))
+    if not rows:
+        return []
+    return [
+        Table(
+            "Ensembles of one training",
+            "Test error in percent of the members, of their ensemble, and of the mean of their weights (of their "
+            "factors); mean and standard error over seeds. Ensembles of sources stand in the first table.",
+            ("", "members", "ensemble", "mean"),
+            tuple(rows),
+        )
+    ]
 
 
 def _figures(groups: Results, results: Results, foretold: Sequence[Predicted]) -> list[Drawn]:

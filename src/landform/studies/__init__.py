@@ -7,7 +7,7 @@ from landform.studies._family import Bundle, bundle
 from landform.studies._mergeability import Predicted, predict, rise
 from landform.studies._merging import merging_protocol_of, merging_results, merging_study
 from landform.studies._merging_claims import TASKS, claims_of_merging, fixed
-from landform.studies._merging_groups import SETTINGS, MergingProtocol
+from landform.studies._merging_groups import SETTINGS, MergingProtocol, settings_of
 from landform.studies._merging_measure import CHOICES
 from landform.studies._moving import advantage, read, series, together, transitions
 from landform.studies._own_run import EVERYTHING, deep_survey
@@ -45,6 +45,7 @@ __all__ = [
     "read_claims",
     "rise",
     "series",
+    "settings_of",
     "together",
     "transitions",
     "write_claims",

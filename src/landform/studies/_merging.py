@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landform import functions, merging, paths, store, surface
+from landform import merging, paths, store, surface
 from landform.data import Augment
 from landform.engine import Engine, InProcess, Unit
 from landform.errors import BadInput
@@ -25,9 +25,10 @@ from landform.landscape import Landscape
 from landform.layout import Layout
 from landform.studies._claim import Claim, write_claims
 from landform.studies._merging_claims import claims_of_merging
-from landform.studies._merging_groups import SETTINGS, MergingProtocol
+from landform.studies._merging_ensembles import rank_one, snapshots
+from landform.studies._merging_groups import SETTINGS, MergingProtocol, settings_of
 from landform.studies._merging_measure import Judge, convexity, directedness, pair, soups
-from landform.training import Cyclic, Recipe, Recording, train, train_many
+from landform.training import Recipe, Recording, train, train_many
 
 NAME = "merging"
 QUESTION = "when do several networks make a good one, and which way of merging them? (Khan et al. 2024)"
@@ -71,6 +72,7 @@ SCALES: Mapping[str, MergingProtocol] = {
         tune=Recipe(epochs=6, batch_size=64, lr=0.02, momentum=0.9, schedule="cosine", precision="bfloat16"),
         parent=8.0,
         fork_lr=0.05,
+        text=400,
     ),
 }
 
@@ -117,14 +119,14 @@ def merging_study(
     shared = {"folder": folder, "protocol": chosen, "device": device}
     wanted: list[Unit] = []
     for seed in range(chosen.seeds):
-        for setting in SETTINGS:
+        for setting in settings_of(chosen):
             arguments = {**shared, "setting": setting, "seed": seed}
             wanted.append(Unit(f"{setting}-{seed}", _group, arguments))
         wanted.append(Unit(f"forks-{seed}", _forks, {**shared, "seed": seed}))
     left = [unit for unit in wanted if not (folder / RESULTS / f"{unit.name}.json").is_file()]
     (say or (lambda text: None))(
-        f"Training {chosen.sources} networks in each of {len(SETTINGS)} settings with {chosen.seeds} seeds on "
-        f"{data.name}, and merging them in every way: {len(left)} of {len(wanted)} parts are left ..."
+        f"Training {chosen.sources} networks in each of {len(settings_of(chosen))} settings with {chosen.seeds} seeds "
+        f"on {data.name}, and merging them in every way: {len(left)} of {len(wanted)} parts are left ..."
     )
     bar = None if progress is None else progress("merging")
     failures = [result for result in (engine or InProcess()).run(left, progress=bar) if result.failure is not None]
@@ -177,6 +179,7 @@ def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
         forks=tuple(told["forks"]),
         fork_lr=told["fork_lr"],
         curve=told["curve"],
+        text=told["text"],
         seeds=told["seeds"],
     )
 
@@ -267,7 +270,8 @@ def _forks(folder: Path, protocol: MergingProtocol, device: str, seed: int) -> N
     found["barriers"] = barriers
     points = points[:3][points[:3].isfinite().all(1)]
     found["convexity"] = convexity(landscape, points, seed) if len(points) > 1 else None
-    found["snapshots"] = _snapshots(protocol, landscape, seed, device)
+    found["snapshots"] = snapshots(protocol, data, landscape, seed)
+    found["rank one"] = rank_one(protocol, data, seed, device)
     store.make_folder(folder / RESULTS)
     store.write_json(folder / RESULTS / f"forks-{seed}.json", found)
 
@@ -288,25 +292,3 @@ def _at(protocol: MergingProtocol, layout: Layout, point: Tensor, seed: int) -> 
     net = copy.deepcopy(protocol.net(seed))
     layout.load_(net, point)
     return net
-
-
-def _snapshots(protocol: MergingProtocol, landscape: Landscape, seed: int, device: str) -> dict[str, Any]:
-    """One run with four cycles of its learning rate: its snapshots as an ensemble, and as a mean."""
-    data = protocol.dataset()
-    epochs = protocol.recipe.epochs
-    recipe = replace(protocol.recipe, schedule=Cyclic(epochs / 4), seed=seed)
-    steps = recipe.steps(len(data.train))
-    ends = [round(steps * (i + 1) / 4) for i in range(4)]
-    with tempfile.TemporaryDirectory(prefix="landform-") as place:
-        recording = Recording(at=ends, pairs=None)
-        run = train(protocol.net(seed), data, recipe, out=Path(place) / "run", recording=recording, device=device)
-        assert run.trajectory is not None
-        points = torch.stack([run.trajectory.at(step=step).point for step in ends]).to(landscape.device)
-    test = landscape.on(data.test)
-    outputs = torch.stack([test.outputs(point) for point in points])
-    together = functions.ensemble(outputs, data.test.targets.to(outputs.device))
-    return {
-        "snapshots": test.error(points).double().tolist(),
-        "ensemble": 1 - float(together.accuracy),
-        "mean": float(test.error(points.mean(0))),
-    }

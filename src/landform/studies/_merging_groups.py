@@ -23,6 +23,8 @@ from landform.training import Recipe, train, train_many
 _NOISE = 0.3
 # The farthest that images are turned, in degrees; far enough to be another task, and no other digit.
 _TURN = 75.0
+# Rank of the adapters, and how much larger their step is than that of all weights.
+_RANK, _ADAPTED = 4, 3.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class MergingProtocol:
         forks: epochs at which children leave a run, for determinism.
         fork_lr: the learning rate of that run; the larger, the longer children part ways.
         curve: steps of training for a curve between two sources.
+        text: sequences of characters that each source of the setting ``"text"`` learns; 0 leaves that setting out.
         seeds: how often all of it is done.
     """
 
@@ -55,6 +58,7 @@ class MergingProtocol:
     forks: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
     fork_lr: float = 0.06
     curve: int = 200
+    text: int = 0
     seeds: int = 5
 
     def __post_init__(self) -> None:
@@ -75,6 +79,7 @@ class MergingProtocol:
             "forks": list(self.forks),
             "fork_lr": self.fork_lr,
             "curve": self.curve,
+            "text": self.text,
             "seeds": self.seeds,
         }
 
@@ -193,16 +198,22 @@ def _noisy(data: Dataset, count: int, seed: int) -> list[Dataset]:
     return found
 
 
+def _parent(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> nn.Module:
+    """A network trained on half of the data."""
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+    half = replace(data, train=_rows(data.train, order[: len(order) // 2]))
+    parent = protocol.net(seed)
+    train(parent, half, replace(protocol.recipe, epochs=protocol.parent, seed=seed), device=device)
+    return parent
+
+
 def _tasks(
     make: Callable[[Dataset, int, int], list[Dataset]], *, judged_by: Callable[[Dataset, Dataset], Dataset]
 ) -> Callable[[MergingProtocol, Dataset, int, str], Group]:
     """A maker of groups whose sources are tuned to tasks of their own, from one parent trained on half of the data."""
 
     def group(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-        half = replace(data, train=_rows(data.train, order[: len(order) // 2]))
-        parent = protocol.net(seed)
-        train(parent, half, replace(protocol.recipe, epochs=protocol.parent, seed=seed), device=device)
+        parent = _parent(protocol, data, seed, device)
         base = Layout.of(parent).point(parent)
         tasks = make(data, protocol.sources, seed)
         recipe = replace(protocol.tune, seed=seed)
@@ -213,6 +224,104 @@ def _tasks(
     return group
 
 
+def _adapters(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
+    """As the setting of rotations, but tuned by low-rank adapters of every layer (Hu et al. 2022)."""
+    parent = _parent(protocol, data, seed, device)
+    base = Layout.of(parent).point(parent)
+    tasks = _rotations(data, protocol.sources, seed)
+    recipe = replace(protocol.tune, seed=seed, lr=_ADAPTED * protocol.tune.lr)
+    points = []
+    for place, task in enumerate([*tasks, _joined(data, tasks)]):
+        net = copy.deepcopy(parent)
+        adapt(net, _RANK, 1000 * seed + place)
+        train(net, task, recipe, device=device)
+        points.append(base + _change(net, parent))
+    return Group(torch.stack(points[:-1]), base, points[-1], tuple(tasks), parent)
+
+
+class Adapter(nn.Module):
+    """A layer whose weights stay, plus a product of two thin matrices that is trained: ``W + B A``."""
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int, made: torch.Generator) -> None:
+        """Put an adapter on a layer.
+
+        Args:
+            layer: the layer; its parameters are frozen.
+            rank: of the product.
+            made: draws A; B begins at zero.
+        """
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        inner = layer.weight[0].numel()
+        self.a = nn.Parameter(torch.randn(rank, inner, generator=made).to(layer.weight) / math.sqrt(inner))
+        self.b = nn.Parameter(torch.zeros(len(layer.weight), rank).to(layer.weight))
+
+    @property
+    def change(self) -> Tensor:
+        """What is added to the weights, of their shape."""
+        return (self.b @ self.a).view(self.layer.weight.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the layer with the changed weights."""
+        weight = self.layer.weight + self.change
+        if isinstance(self.layer, nn.Linear):
+            return F.linear(x, weight, self.layer.bias)
+        found: Tensor = self.layer._conv_forward(x, weight, self.layer.bias)
+        return found
+
+
+def adapt(net: nn.Module, rank: int, seed: int) -> None:
+    """Freeze a network and put an adapter on each dense and convolutional layer, in place.
+
+    Args:
+        net: the network.
+        rank: of the adapters.
+        seed: of their beginning, at which the function is that of the network.
+    """
+    made = torch.Generator().manual_seed(seed)
+    net.requires_grad_(False)
+    for name, layer in list(net.named_modules()):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            home, _, key = name.rpartition(".")
+            setattr(net.get_submodule(home), key, Adapter(layer, rank, made))
+
+
+def _change(net: nn.Module, parent: nn.Module) -> Tensor:
+    """The change that adapters make, as a vector of the parent's layout."""
+    layout = Layout.of(parent)
+    found = torch.zeros_like(layout.point(parent))
+    views = layout.views(found)
+    with torch.no_grad():
+        for name, layer in net.named_modules():
+            if isinstance(layer, Adapter):
+                views[f"{name}.weight"].copy_(layer.change)
+    return found
+
+
+def _texts(protocol: MergingProtocol, data: Dataset, seed: int, device: str) -> Group:
+    """A character transformer tuned to parts of a text, from a parent that has read a little of each."""
+    text = data_room.characters(length=64)
+    assert text.classes is not None
+    parts = torch.arange(len(text.train)).chunk(protocol.sources)
+    if min(map(len, parts)) < protocol.text:
+        raise BadInput(f"The text has {len(text.train)} sequences: too few for {protocol.sources} x {protocol.text}.")
+    tasks = []
+    for part in parts:
+        rows = part[: protocol.text]
+        cut = len(rows) - max(1, len(rows) // 5)
+        tasks.append(replace(text, train=_rows(text.train, rows[:cut]), test=_rows(text.train, rows[cut:])))
+    together = _joined(text, tasks)
+    options = {"inputs": (64,), "classes": text.classes, "width": 64, "depth": 2}
+    parent = models.build("transformer", **options, seed=seed)  # type: ignore[arg-type]
+    recipe = Recipe(epochs=protocol.parent, batch_size=32, optimizer="adamw", lr=3e-3, schedule="cosine", seed=seed)
+    order = torch.randperm(len(together.train), generator=torch.Generator().manual_seed(seed))
+    train(parent, replace(text, train=_rows(together.train, order[: len(order) // 2])), recipe, device=device)
+    base = Layout.of(parent).point(parent)
+    tune = replace(recipe, epochs=protocol.tune.epochs, lr=1e-3)
+    points = [train(copy.deepcopy(parent), task, tune, device=device).point for task in (*tasks, together)]
+    return Group(torch.stack(points[:-1]), base, points[-1], tuple(tasks), parent)
+
+
 SETTINGS: Mapping[str, Setting] = {
     "order": Setting("one start, another order of the data", _other_order),
     "start": Setting("another start", _other_start),
@@ -220,7 +329,21 @@ SETTINGS: Mapping[str, Setting] = {
     "classes": Setting("one parent, tasks of other classes", _tasks(_classes, judged_by=lambda data, task: task)),
     "rotations": Setting("one parent, images turned otherwise", _tasks(_rotations, judged_by=lambda data, task: task)),
     "noise": Setting("one parent, other wrong labels", _tasks(_noisy, judged_by=lambda data, task: data)),
+    "adapters": Setting("one parent, images turned otherwise, tuned by low-rank adapters", _adapters),
+    "text": Setting("one parent, other parts of a text", _texts),
 }
+
+
+def settings_of(protocol: MergingProtocol) -> tuple[str, ...]:
+    """Names of the settings that a protocol has.
+
+    Args:
+        protocol: the protocol.
+
+    Returns:
+        The names.
+    """
+    return tuple(name for name in SETTINGS if name != "text" or protocol.text)
 
 
 def _rows(split: Split, rows: Tensor) -> Split:
