@@ -195,6 +195,8 @@ def test_with_data_the_statistics_are_found_anew() -> None:
     wanted = where.calibrate(found.point)
     assert all(torch.equal(buffer, wanted[name]) for name, buffer in found.buffers.items())
     assert found.layout == where.layout
+    kept = merging.merge(nets, data=lf.Landscape(nets[0], data, device="cpu", batchnorm="keep"))
+    assert kept.facts["buffers"] == "averaged over the sources"
 
 
 def test_a_method_of_ones_own() -> None:

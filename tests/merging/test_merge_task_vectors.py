@@ -308,6 +308,7 @@ WRONG = {
     "epsilon": (lambda: merge(P, method="della", base=P[0], density=0.1), r"from -0.05 to 0.25: choose epsilon"),
     "rescale": (lambda: merge(P, method="dare", base=P[0], rescale=True), "give 'paper', 'norm' or 'none'"),
     "gamma": (lambda: merge(P, method="breadcrumbs", base=P[0], gamma=1), r"give a number in \[0, 1\)"),
+    "scales": (lambda: merge(P, method="ties", base=P[0], scale=[1, 1, 1]), "scale of ties is .*: give a number"),
     "elect": (lambda: merge(P, method="ties", base=P[0], elect="sum"), "give 'mass' or 'count'"),
     "no base": (lambda: merge(P, method="dare"), "dare works on differences from a base"),
 }  # fmt: skip
