@@ -17,7 +17,7 @@ from landform.errors import BadInput
 from landform.layout import Layout
 from landform.merging import Part, ask, get, merge
 from landform.merging._sparse import Kept
-from landform.merging._thresholds import largest
+from landform.merging._thresholds import _by_digits, largest
 
 NAMES = ["ties", "dare", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties"]
 
@@ -214,10 +214,11 @@ def test_magnitudes_by_rank_are_those_of_sorting(values: list[float], dtype: tor
     rows = torch.stack([numbers, numbers.flip(0) / 2])
     edges = [0, *cuts, len(values)]
     parts = [Part(str(i), rows[:, a:b]) for i, (a, b) in enumerate(itertools.pairwise(edges))]
-    found = largest(parts, lambda row, size: ranks)
-    for row, own in zip(rows, found, strict=True):
-        ordered = sorted(row.abs().tolist(), reverse=True)
-        assert list(own) == [ordered[rank - 1] for rank in ranks]
+    for ways in (largest, _by_digits):
+        found = ways(parts, lambda row, size: ranks)
+        for row, own in zip(rows, found, strict=True):
+            ordered = sorted(row.abs().tolist(), reverse=True)
+            assert list(own) == [ordered[rank - 1] for rank in ranks]
 
 
 def test_magnitudes_over_pieces_longer_than_a_chunk() -> None:

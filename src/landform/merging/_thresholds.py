@@ -2,7 +2,7 @@
 
 Magnitudes of floating-point numbers are in the order of their bits read as whole numbers. So a first pass counts the
 highest 16 bits, which tells in which bin the k-th largest lies; each further pass counts the next 16 bits within that
-bin: two passes for float32, four for float64, and nothing is sorted or kept.
+bin: two passes for float32, four for float64, and nothing is sorted or kept. Few numbers are simply held.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _DIGIT = 16
 _BINS = 2**_DIGIT
 # Numbers taken at a time.
 _CHUNK = 2**18
+# Up to so many numbers of a source are held together and looked at directly: tables of counts cost more.
+_FEW = 2**17
 _WHOLE = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -53,6 +55,30 @@ def largest(parts: Parts, ranks: Callable[[int, int], Sequence[int]]) -> list[tu
     Returns:
         For each source the magnitudes of these ranks; infinite where there are no numbers.
     """
+    few = _few(parts)
+    if few is not None:
+        size = few.shape[1]
+        wanted = [ranks(row, size) for row in range(len(few))]
+        return [
+            tuple(float(own.kthvalue(size - rank + 1).values) if size else math.inf for rank in some)
+            for own, some in zip(few, wanted, strict=True)
+        ]
+    return _by_digits(parts, ranks)
+
+
+def _few(parts: Parts) -> Tensor | None:
+    """All magnitudes, ``[n, size]`` on the CPU, or None if they are too many to hold."""
+    held: list[Tensor] = []
+    size = 0
+    for part in parts:
+        size += part.sources[0].numel()
+        if size > _FEW:
+            return None
+        held.append(part.deltas.flatten(1).abs() if part.sources.dim() > 1 else part.deltas.abs().unsqueeze(1))
+    return torch.cat(held, dim=1).cpu()
+
+
+def _by_digits(parts: Parts, ranks: Callable[[int, int], Sequence[int]]) -> list[tuple[float, ...]]:
     searches: list[list[_Search]] = []
     digit, digits, dtype = 0, 1, torch.float32
     while digit < digits:
@@ -67,8 +93,6 @@ def largest(parts: Parts, ranks: Callable[[int, int], Sequence[int]]) -> list[tu
                 for prefix in wanted:
                     found = _count(piece, digit, digits, prefix)
                     counts[row, prefix] = counts[row, prefix] + found if (row, prefix) in counts else found
-        if not size:
-            return [tuple(math.inf for _ in ranks(row, 0)) for row in range(count)]
         if not digit:
             searches = [[_Search(rank) for rank in ranks(row, size)] for row in range(count)]
         tables = {key: value.cpu() for key, value in counts.items()}
