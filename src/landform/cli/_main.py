@@ -16,12 +16,14 @@ from landform.cli._demo import demo
 from landform.cli._info import info
 from landform.cli._kernel import kernel
 from landform.cli._list import list_
+from landform.cli._merge import merge
 from landform.cli._paths import paths
 from landform.cli._report import report
 from landform.cli._reproduce import reproduce
 from landform.cli._show import Stopped, say
 from landform.cli._surface import surface
 from landform.cli._survey import survey
+from landform.cli._taxonomy import taxonomy
 from landform.cli._train import train
 from landform.errors import BadInput
 
@@ -44,7 +46,7 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, reproduce, train, survey, report, compare, kernel, paths, surface, align, info):
+for _command in (demo, reproduce, train, survey, report, compare, kernel, paths, surface, align, merge, taxonomy, info):
     app.command(_command)
 app.command(list_, name="list")
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from landform.report._study_page import StudyMaterial, gather_study, is_study
     from landform.report._surface_figures import cut_lines, surface_line, surface_map
     from landform.report._surface_page import surface_figures, surface_page
+    from landform.report._taxonomy_figures import correlation_map, phase_maps
+    from landform.report._taxonomy_page import taxonomy_claims, taxonomy_material, write_taxonomy
     from landform.report._terrain import Terrain, Way
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "compare",
     "comparison",
     "connectors",
+    "correlation_map",
     "cut_lines",
     "deep_figures",
     "distance_map",
@@ -63,6 +66,7 @@ __all__ = [
     "gather_study",
     "is_study",
     "kernel_map",
+    "phase_maps",
     "print_page",
     "profile",
     "report",
@@ -70,7 +74,10 @@ __all__ = [
     "surface_line",
     "surface_map",
     "surface_page",
+    "taxonomy_claims",
+    "taxonomy_material",
     "write_gallery",
+    "write_taxonomy",
 ]
 
 # Where the rest is: loaded when first used, since importing landform imports this room.
@@ -138,6 +145,15 @@ _HOMES = {
     "_surface_page": (
         "surface_figures",
         "surface_page",
+    ),
+    "_taxonomy_figures": (
+        "correlation_map",
+        "phase_maps",
+    ),
+    "_taxonomy_page": (
+        "taxonomy_claims",
+        "taxonomy_material",
+        "write_taxonomy",
     ),
     "_terrain": (
         "Terrain",
