@@ -121,6 +121,7 @@ def image(name: str, **options: object) -> tuple[nn.Module, Tensor]:
 
 def zoo() -> dict[str, tuple[nn.Module, Tensor, tuple[str, ...]]]:
     """A model, inputs, layers to stop at."""
+    torch.manual_seed(0)
     return {
         "mlp": (lf.models.mlp(inputs=(5,), classes=3, width=8, activation="gelu"), draw(40, 5), ("dense2", "readout")),
         "cnn": (*image("small_cnn", width=4, head="flatten"), ("conv2", "conv3")),

@@ -146,7 +146,7 @@ def _alike(
         taken: list[dict[int, Tensor]] = []
         for point, buffers in blocks:
             seen: dict[int, Tensor] = {}
-            with Watch(reads, seen.__setitem__).on():
+            with Watch(reads, partial(_keep, seen)).on():
                 landscape._function(landscape.layout.views(point), buffers, partial(landscape._on_batch, batch))
             taken.append(seen)
         for number, first in taken[0].items():
@@ -168,6 +168,11 @@ def _alike(
         table[half:, half:] -= _TIE
         tables.setdefault(key[0], []).append(table)
     return {name: torch.stack(every).mean(0) for name, every in tables.items()}
+
+
+def _keep(seen: dict[int, Tensor], number: int, units: Tensor) -> None:
+    """Keep activations apart from the model, which may go on in place."""
+    seen[number] = units.clone()
 
 
 class _Graph:
