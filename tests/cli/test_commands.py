@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -224,6 +225,30 @@ def test_reproduce_and_the_page_of_a_study(landform_: Run) -> None:
     assert err.count("\n") <= 2
 
 
+def test_the_study_of_merging_by_name(landform_: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from landform.studies import _merging as study
+
+    tiny = study.SCALES["tiny"]
+    few = dataclasses.replace(
+        tiny,
+        data_options={"flat": False, "per_class": 6},
+        recipe=dataclasses.replace(tiny.recipe, epochs=1.0),
+        tune=dataclasses.replace(tiny.tune, epochs=1.0),
+        parent=1.0,
+        forks=(0.0, 0.5),
+        curve=0,
+    )
+    monkeypatch.setitem(study.SCALES, "tiny", few)
+    status, out, err = landform_("reproduce", "merging", "--scale", "tiny", "--seeds", "1", "--processes", "1")
+    assert status == 0, err
+    assert "the mode is fixed early" in out
+    assert "The common ground of merging" in Path("runs/merging-tiny/report.html").read_text()
+    status, out, _ = landform_("list", "studies")
+    assert status == 0
+    assert "merging" in out
+    assert "deep-vs-kernel" in out
+
+
 def test_a_page_is_printed_by_a_browser_or_says_what_is_missing(
     landform_: Run, small_run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,6 +425,8 @@ def _nothing_installed() -> None:
         (["list", "things"], "things"),
         (["demo", "--scale", "medium"], "medium"),
         (["reproduce", "deep-vs-nothing"], "deep-vs-nothing"),
+        (["reproduce", "merging", "--data", "digits"], "leave --data out"),
+        (["reproduce", "merging", "--scale", "paper"], "no scale 'paper' of merging"),
     ],
 )
 def test_misuse(landform_: Run, command: list[str], says: str) -> None:

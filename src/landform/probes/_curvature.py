@@ -59,6 +59,8 @@ def _sharpness(moment: Moment, *, tol: float, seed: int) -> dict[str, float]:
 def _rule(moment: Moment) -> dict[str, Any] | None:
     """The optimiser of the next step, as the run's description and the record tell it."""
     settings: Mapping[str, Any] = moment.trajectory.run["settings"]
+    if "plane" in settings:  # its stability is that of the curvature within the plane
+        return None
     record = moment.record
     lr = record.lr
     if "recipe" in settings:
