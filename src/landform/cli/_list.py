@@ -13,13 +13,13 @@ from landform.errors import BadInput
 
 
 def list_(
-    what: Literal["probes", "studies", "models", "data", "runs"],
+    what: Literal["probes", "studies", "models", "data", "methods", "runs"],
     /,
     *,
     folder: Path = Path("runs"),
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """List what there is: probes, studies, models, data sets, or the runs in a folder.
+    """List what there is: probes, studies, models, data sets, methods of merging, or the runs in a folder.
 
     For example:
 
@@ -27,11 +27,11 @@ def list_(
         landform list runs --folder runs
 
     Args:
-        what: probes, studies, models, data or runs.
+        what: probes, studies, models, data, methods or runs.
         folder: where to look for runs.
         json: print JSON instead of a table.
     """
-    known = {"probes": _probes, "studies": _studies, "models": _models, "data": _data}
+    known = {"probes": _probes, "studies": _studies, "models": _models, "data": _data, "methods": _methods}
     rows = _runs(folder) if what == "runs" else known[what]()
     if json:
         answer(rows)
@@ -65,6 +65,21 @@ def _data() -> list[dict[str, object]]:
     from landform import data
 
     return [{"name": name, "what": _first_line(getattr(data, name))} for name in data.names()]
+
+
+def _methods() -> list[dict[str, object]]:
+    from landform import merging
+
+    found = [merging.get(name) for name in merging.methods()]
+    return [
+        {
+            "name": method.name,
+            "what": method.doc,
+            "needs": " ".join(["base"] * method.base + ["data"] * (method.whole is not None)),
+            "settings": " ".join(f"{name}={setting.default}" for name, setting in method.settings.items()),
+        }
+        for method in found
+    ]
 
 
 def _runs(folder: Path) -> list[dict[str, object]]:

@@ -7,13 +7,15 @@ they agree, and how the merge lies to them. `methods` names the ways.
 from landform.merging._ask import ask
 from landform.merging._average import average
 from landform.merging._diagonal import FisherDiagonal, fisher_diagonal
-from landform.merging._files import FileMerge, merge_files
+from landform.merging._file_merge import FileMerge
+from landform.merging._files import merge_files
 from landform.merging._layers import Layer
 from landform.merging._merge import Merge, merge
 from landform.merging._mergeable import Mergeability, mergeable
 from landform.merging._method import Asked, Method, Part, Parts, Per, Setting, Whole
 from landform.merging._recipe import MergeRecipe, read_recipe
 from landform.merging._registry import get, methods
+from landform.merging._saving import save
 from landform.merging._tasks import Localised, localise
 from landform.merging._units import Merged as UnitsMerged
 from landform.merging._varying import Varying
@@ -50,6 +52,7 @@ __all__ = [
     "mergeable",
     "methods",
     "read_recipe",
+    "save",
     "walk",
     "zip_models",
 ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,11 +13,11 @@ import torch
 from landform.errors import BadInput
 from landform.merging._beside import Beside, put_beside
 from landform.merging._blocks import BLOCK, step_of
-from landform.merging._layers import Layer
+from landform.merging._file_merge import FileMerge, combined
 from landform.merging._method import Method, Per
 from landform.merging._places import Stored, open_stored
 from landform.merging._registry import get
-from landform.merging._stream import MOST, Stream, combined, one_thread_each
+from landform.merging._stream import MOST, Stream, one_thread_each
 from landform.merging._varying import Varying, asking, varies
 from landform.merging._writing import (
     Shard,
@@ -32,7 +30,7 @@ from landform.merging._writing import (
     write_index,
     write_shard,
 )
-from landform.store import make_folder, size_text
+from landform.store import make_folder
 
 Progress: TypeAlias = Callable[[int, int], None]
 Place: TypeAlias = str | Path
@@ -47,64 +45,6 @@ _TYPES = {
     "float64": torch.float64,
     "fp64": torch.float64,
 }
-
-
-@dataclass(frozen=True)
-class FileMerge:
-    """Weights on disk made into one, and how.
-
-    Attributes:
-        out: the folder or file; None where nothing was to be written.
-        method: its name.
-        sources: as they were given.
-        base: as it was given, or None.
-        weights: of the sources, as given; ones where none were.
-        settings: of the method, each with its value.
-        per: over what the method gathered what it had to know.
-        tensors: how many the merge has.
-        bytes: how many they take.
-        files: names of the files of weights, and what each takes.
-        memory: bytes of numbers held at a time, roughly.
-        layers: each merged tensor beside those of the sources; none where no report was asked for.
-        total: the same over all of them, or None.
-        facts: what is worth knowing, by topic: whose other files were copied, what was averaged, kept or left out.
-    """
-
-    out: Path | None
-    method: str
-    sources: tuple[str, ...]
-    base: str | None
-    weights: tuple[float | Varying, ...]
-    settings: Mapping[str, Any]
-    per: Per
-    tensors: int
-    bytes: int
-    files: Mapping[str, int]
-    memory: int
-    layers: tuple[Layer, ...]
-    total: Layer | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        """What was done, in a few lines."""
-        where = f"written to {self.out}" if self.out else "would be written"
-        on = f" on {self.base}" if self.base else ""
-        count = len(self.files)
-        lines = [
-            f"{self.method} of {len(self.sources)}{on}, per {self.per}: {self.tensors} tensors, "
-            f"{size_text(self.bytes)} in {count} file{'s' * (count != 1)}, {where}",
-            *(f"{topic}: {told}" for topic, told in self.facts.items()),
-        ]
-        return "\n".join(lines)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, NaN as None.
-
-        Returns:
-            What is kept beside the weights as ``merge.json``.
-        """
-        plain: dict[str, Any] = _plain({**vars(self), "out": None if self.out is None else str(self.out)})
-        return plain
 
 
 def merge_files(
@@ -204,7 +144,7 @@ def merge_files(
                 {shard.file: sum(beside.out[name].bytes for name in shard.names) for shard in shards},
                 _memory(chosen, beside, block, threads),
                 tuple(found.layers),
-                combined(found.sums, "all") if found.sums else None,
+                *combined(found.sums),
                 {**found.facts, **_facts(beside, copied, found.differing)},
             )
 
@@ -323,15 +263,3 @@ def _unlike(beside: Beside, beginning: Stored) -> Iterator[str]:
 
 def _some(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Layer):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -100,7 +100,7 @@ def open_stored(given: str | Path) -> Stored:
     path = Path(given)
     timed = _AT.fullmatch(str(given))
     if timed and not path.exists():
-        return _run(str(given), Path(timed[1]), timed[2], timed[3])
+        return _run(str(given))
     if path.is_file():
         return _file(str(given), path)
     if not path.is_dir():
@@ -109,7 +109,7 @@ def open_stored(given: str | Path) -> Stored:
             "downloaded first, as by huggingface-cli download)."
         )
     if (path / "run.json").is_file():
-        return _run(str(given), path, None, "")
+        return _run(str(given))
     if (path / UNFINISHED).exists():
         raise BadInput(f"{path} holds a merge that was not finished: make it again first, or remove the folder.")
     return _folder(str(given), path)
@@ -208,34 +208,54 @@ def _sharded(name: str, path: Path, index: Path) -> Stored:
     return Stored(name, files, tuple(divided), path, tied, _statistics(files), metadata)
 
 
-def _run(name: str, folder: Path, unit: str | None, text: str) -> Stored:
-    """A recorded time of a run: its parameters lie one behind the other in the point, its buffers beside it."""
+def record_at(given: str) -> Record:
+    """Find a recorded time of a run.
+
+    Args:
+        given: the run's folder, for the last time, or ``run@epoch=2`` or ``run@step=100`` for the nearest to it.
+
+    Returns:
+        The record.
+
+    Raises:
+        BadInput: when there is no such run, or it holds no record.
+    """
+    timed = None if Path(given).exists() else _AT.fullmatch(given)
+    folder = Path(timed[1]) if timed else Path(given)
     trajectory = Trajectory(folder)
     if not len(trajectory):
         raise BadInput(f"{folder} holds no record yet: record a run first.")
-    record: Record = trajectory.record(len(trajectory) - 1)
-    if unit is not None:
-        try:
-            time = float(text)
-        except ValueError:
-            raise BadInput(f"{name} asks for the {unit} {text!r}: give a number, such as {folder}@{unit}=2.") from None
-        record = trajectory.at(epoch=time) if unit == "epoch" else trajectory.at(step=time)
+    if timed is None:
+        return trajectory.record(len(trajectory) - 1)
+    try:
+        time = float(timed[3])
+    except ValueError:
+        raise BadInput(
+            f"{given} asks for the {timed[2]} {timed[3]!r}: give a number, such as {folder}@{timed[2]}=2."
+        ) from None
+    return trajectory.at(epoch=time) if timed[2] == "epoch" else trajectory.at(step=time)
+
+
+def _run(name: str) -> Stored:
+    """A recorded time of a run: its parameters lie one behind the other in the point, its buffers beside it."""
+    record = record_at(name)
+    layout, folder = record.layout, record.file.path.parent.parent
     file = record.file
     _verify(file.path, file.offset, {key: (one.start, one.stop, one.crc) for key, one in file.entries.items()})
     point = file.entries["point"]
     held = {
         slot.name: Held(point.dtype, slot.shape, file.offset + point.start + slot.start * point.dtype.itemsize)
-        for slot in trajectory.layout.slots
+        for slot in layout.slots
     }
     buffers = {
         key.removeprefix("buffers."): Held(one.dtype, one.shape, file.offset + one.start)
         for key, one in file.entries.items()
         if key.startswith("buffers.")
     }
-    raw = RawFile(file.path, {**held, **buffers}, dict(trajectory.layout.tied or {}))
+    raw = RawFile(file.path, {**held, **buffers}, dict(layout.tied or {}))
     notes = {"taken": f"of {folder} the record of step {record.step} (epoch {record.epoch:.4g})"}
-    if trajectory.layout.frozen:
-        notes["left out"] = f"of {folder}, since runs do not hold what is frozen: {_some(trajectory.layout.frozen)}"
+    if layout.frozen:
+        notes["left out"] = f"of {folder}, since runs do not hold what is frozen: {_some(layout.frozen)}"
     return Stored(
         name,
         dict.fromkeys(raw.held, raw),

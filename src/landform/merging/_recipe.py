@@ -15,7 +15,8 @@ from typing import Any
 from landform.errors import BadInput, try_import
 from landform.merging._ask import nearest
 from landform.merging._beside import put_beside
-from landform.merging._files import FileMerge, as_type, merge_files
+from landform.merging._file_merge import FileMerge
+from landform.merging._files import as_type, merge_files
 from landform.merging._method import Method, Per
 from landform.merging._places import open_stored
 from landform.merging._registry import get, methods

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -200,19 +199,6 @@ def one_thread_each() -> Iterator[int]:
         yield before
     finally:
         torch.set_num_threads(before)
-
-
-def combined(sums: Mapping[str, Sums], name: str) -> Layer:
-    """Describe several tensors as one.
-
-    Args:
-        sums: of each.
-        name: for all of them.
-
-    Returns:
-        The description.
-    """
-    return functools.reduce(operator.add, sums.values()).layer(name)
 
 
 def _in_order(
