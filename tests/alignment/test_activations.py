@@ -140,3 +140,35 @@ def test_texts_and_a_loader() -> None:
     found = [alignment.align(one, one.here, b, method="activations") for one in (where, whole)]
     assert torch.equal(found[0].point, found[1].point)
     assert 0 < found[0].objective[-1] < 1
+
+
+class Streams(nn.Module):
+    """Two residual layers, in place or not."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.first, self.second, self.third = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for layer in (self.second, self.third):
+            if self.inplace:
+                h += torch.relu_(layer(h))
+            else:
+                h = h + torch.relu(layer(h))
+        out: Tensor = self.last(h)
+        return out
+
+
+def test_a_model_that_goes_on_in_place_has_the_correlations_of_one_that_does_not() -> None:
+    x = many(torch.zeros(1, 5), 90)
+    found = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        nets = [Streams(inplace).double() for _ in range(2)]
+        where = lf.Landscape(nets[0], (x.double(), torch.arange(90) % 3), device="cpu")
+        found.append(alignment.align(where, nets[0], nets[1], method="activations"))
+    assert found[1].objective == pytest.approx(found[0].objective, rel=1e-12)
+    assert found[1].point.equal(found[0].point)

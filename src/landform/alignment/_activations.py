@@ -43,7 +43,11 @@ def correlate(
         taken: list[dict[int, Tensor]] = []
         for point, own in blocks:
             seen: dict[int, Tensor] = {}
-            with Watch(reads, seen.__setitem__).on():
+
+            def keep(number: int, units: Tensor, seen: dict[int, Tensor] = seen) -> None:
+                seen[number] = units.clone()  # a model that goes on in place would change it
+
+            with Watch(reads, keep).on():
                 landscape._function(landscape.layout.views(point), own, partial(landscape._on_batch, batch))
             taken.append(seen)
         for number, first in taken[0].items():
