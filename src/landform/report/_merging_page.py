@@ -259,7 +259,8 @@ def _rises(groups: Results) -> HeatMap:
         "Test error of a merge less the mean error of its two sources, in points, mean over seeds; blue is better than "
         "the sources. Blank: the method needs a base, and these sources have none in common.",
         "A merge that beats sources which know half of the tasks may still be far from a network trained on all: see "
-        "the table. Settings of each method were chosen by the training loss from a few.",
+        "the table. Soups may keep one source alone, and do where the mean is bad. Settings of each method were chosen by "
+        "the training loss from a few.",
         HeatAxis("how the sources differ", tuple(groups)),
         HeatAxis("", tuple(CHOICES), every=True),
         100 * values,
@@ -275,13 +276,18 @@ def _planes(groups: Results) -> list[Terrain]:
         if plane is None or plane["errors"] is None:
             continue
         marks = tuple((name, float(at[0]), float(at[1])) for name, at in plane["marks"].items())
+        third = (
+            "the mean of A and B with B's units matched to A's; the plain mean lies in the plane too"
+            if "matched mean" in plane["marks"]
+            else "a network trained on both tasks' data, as matching units moves none here; the mean lies in the plane"
+        )
         found.append(
             Terrain(
                 f"plane-{setting}",
                 f"Two sources and their merge: {SETTINGS[setting].title}",
-                "Share of wrong test labels on the plane through two sources A and B and the mean of A and B with B's "
-                "units matched to A's, seed 0; dark is low. The plain mean lies in the plane too.",
-                "A plane is two directions of very many; the valley of B with its units matched lies outside of it.",
+                f"Share of wrong test labels on the plane through two sources A and B and {third}, seed 0; dark is low.",
+                "A plane is two directions of very many; where units are matched, the valley of B with its units in A's "
+                "order lies outside of it.",
                 Axis("from A towards B (L2 distance)"),
                 Axis("across"),
                 np.array(plane["alphas"]),
@@ -429,7 +435,7 @@ def _facts(groups: Results, foretold: Sequence[Predicted], claims: Sequence[Clai
     found = []
     for setting in groups:
         method, error = _best(groups, setting)
-        found.append(Fact(f"best_{setting}", f"best by {setting}", error, f"{method}, {error:.1%}"))
+        found.append(Fact(f"best_{setting}", f"best for {setting}", error, f"{method}, {error:.1%}"))
     if foretold:
         rho = foretold[-1].rho["all"]
         found.append(Fact("foretold", "told beforehand (rank correlation)", rho, f"{rho:.2f}"))

@@ -65,14 +65,16 @@ SCALES: Mapping[str, MergingProtocol] = {
     ),
     "medium": MergingProtocol(
         data="cifar10",
-        data_options={"per_class": 500},
+        data_options={"per_class": 300},
         model="small_cnn",
         model_options={"width": (32, 64, 64)},
-        recipe=Recipe(epochs=15, batch_size=64, lr=0.05, momentum=0.9, schedule="cosine", precision="bfloat16"),
-        tune=Recipe(epochs=6, batch_size=64, lr=0.02, momentum=0.9, schedule="cosine", precision="bfloat16"),
+        recipe=Recipe(epochs=12, batch_size=64, lr=0.05, momentum=0.9, schedule="cosine", precision="bfloat16"),
+        tune=Recipe(epochs=5, batch_size=64, lr=0.02, momentum=0.9, schedule="cosine", precision="bfloat16"),
         parent=8.0,
+        forks=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
         fork_lr=0.05,
-        text=400,
+        curve=100,
+        text=300,
     ),
 }
 
