@@ -1,6 +1,7 @@
 """Training from a time on, against the trainings done by hand."""
 
 import copy
+import importlib
 from dataclasses import replace
 
 import pytest
@@ -118,3 +119,23 @@ def test_misuse_is_told_in_a_sentence(digits: Dataset, net: nn.Module) -> None:
         kernel.onset(lf.Landscape(net, loader, device="cpu"), landscape.here)
     with pytest.raises(BadInput, match="lr"):
         kernel.onset(landscape, landscape.here, lr=-1.0)
+
+
+def test_a_machine_is_judged_by_some_of_many_samples(
+    digits: Dataset, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("landform.kernel._onset")
+    landscape = lf.Landscape(net, digits, device="cpu")
+    count = len(digits.test)
+    settings = {"epochs": 0.1, "samples": 40, "nonlinear": False}
+    whole = kernel.onset(landscape, landscape.here, {"test": landscape.on(digits.test)}, **settings)
+    monkeypatch.setattr(module, "_JUDGED", count)
+    again = kernel.onset(landscape, landscape.here, {"test": landscape.on(digits.test)}, **settings)
+    assert again.machine.equal(whole.machine)
+    monkeypatch.setattr(module, "_JUDGED", count // 2)
+    half = kernel.onset(landscape, landscape.here, {"test": landscape.on(digits.test)}, **settings)
+    rows = torch.randperm(count, generator=torch.Generator().manual_seed(1))[: count // 2]
+    some = {"test": landscape.on((digits.test.inputs[rows], digits.test.targets[rows]))}
+    monkeypatch.undo()
+    assert half.machine.equal(kernel.onset(landscape, landscape.here, some, **settings).machine)
+    assert half.own.equal(whole.own)

@@ -25,6 +25,8 @@ from landform.training import Recipe, Recording, train
 
 # Errors of a training are read so many times on its way, besides its start.
 _READINGS = 12
+# Samples of a set that kernel machines are judged by, at most: their kernel with the training samples is the cost.
+_JUDGED = 2000
 # Ridges tried for a kernel machine, from a hundred-thousandth of the kernel's mean eigenvalue up.
 _RIDGES = 13
 
@@ -67,7 +69,8 @@ class Onset:
         nonlinear: training of the network itself with the same small step (blue); None where it was not asked for.
         probe: training of the last layer alone, on features that stay; None where there is no linear layer. What it
             learns needs no tangent kernel.
-        machine: ridge regression on the trace kernel in closed form, ``[S]``; the ridge of least left-out error.
+        machine: ridge regression on the trace kernel in closed form, ``[S]``; the ridge of least left-out error. It is
+            judged by at most 2,000 samples of each set, drawn by the seed.
         machine_from: the same, started from the outputs at the point, ``[S]``.
         samples: training samples that the machines saw.
         recipe: how the three were trained.
@@ -241,9 +244,18 @@ def _machines(
     ridges = ridge_path(kernel, _RIDGES, low=1e-5)
     fits = [regression(kernel, labels, ridges, classes=classes, initial=f0) for f0 in (None, start)]
     found = torch.empty(2, len(sets), dtype=torch.float64)
-    for column, one in enumerate(sets.values()):
+    for column, whole in enumerate(sets.values()):
+        one = _some(whole, seed)
         cross = ntk(one, point, kind="trace", x2=inputs)
         wanted = one._data.targets.cpu()  # type: ignore[union-attr]
         for row, (fit, f0) in enumerate(zip(fits, (None, one.outputs(point).flatten(1)), strict=True)):
             found[row, column] = (fit.predict(cross, initial=f0).argmax(1).cpu() != wanted).double().mean()
     return found[0], found[1]
+
+
+def _some(landscape: Landscape, seed: int) -> Landscape:
+    """The landscape, or one of some of its samples where there are many."""
+    count = len(landscape._data.targets)  # type: ignore[union-attr]
+    if count <= _JUDGED:
+        return landscape
+    return landscape.subset(torch.randperm(count, generator=torch.Generator().manual_seed(seed + 1))[:_JUDGED])

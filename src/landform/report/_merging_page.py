@@ -259,7 +259,8 @@ def _rises(groups: Results) -> HeatMap:
         "Test error of a merge less the mean error of its two sources, in points, mean over seeds; blue is better than "
         "the sources. Blank: the method needs a base, and these sources have none in common.",
         "A merge that beats sources which know half of the tasks may still be far from a network trained on all: see "
-        "the table. Soups may keep one source alone, and do where the mean is bad. Settings of each method were chosen by "
+        "the table. Soups may keep one source alone, and do where the mean is bad. Settings of each method were "
+        "chosen by "
         "the training loss from a few.",
         HeatAxis("how the sources differ", tuple(groups)),
         HeatAxis("", tuple(CHOICES), every=True),
@@ -285,8 +286,10 @@ def _planes(groups: Results) -> list[Terrain]:
             Terrain(
                 f"plane-{setting}",
                 f"Two sources and their merge: {SETTINGS[setting].title}",
-                f"Share of wrong test labels on the plane through two sources A and B and {third}, seed 0; dark is low.",
-                "A plane is two directions of very many; where units are matched, the valley of B with its units in A's "
+                f"Share of wrong test labels on the plane through two sources A and B and {third}, seed 0; dark is "
+                f"low.",
+                "A plane is two directions of very many; where units are matched, the valley of B with its units in "
+                "A's "
                 "order lies outside of it.",
                 Axis("from A towards B (L2 distance)"),
                 Axis("across"),
