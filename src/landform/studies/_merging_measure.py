@@ -41,6 +41,8 @@ CHOICES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "aligned": ({},),
     "aligned, repaired": ({},),
 }
+# Training samples of a task that merging looks at, at most: who merges has few of them, and they are read often.
+_LOOKED_AT = 1000
 # How many places of a straight line are read.
 _CUT = 11
 # Factors of a sum of two task vectors that are tried.
@@ -49,10 +51,10 @@ _SCALES = (0.3, 0.5, 0.7, 1.0)
 
 @dataclass(frozen=True)
 class Judge:
-    """Training and test samples of some tasks together.
+    """Training and test samples of some tasks together; of each task's training samples a thousand at most.
 
     Attributes:
-        train: the landscape of all training samples.
+        train: the landscape of these training samples.
         test: that of all test samples.
         labels: of the test samples, ``[N]``.
         data: what methods that look at data are given: a landscape, or one for each task.
@@ -77,15 +79,26 @@ class Judge:
         """
         tasks = [group.tasks[i] for i in members]
         different = [task for place, task in enumerate(tasks) if all(task is not other for other in tasks[:place])]
-        train, test = (_joined([getattr(task, half) for task in different]) for half in ("train", "test"))
+        looked_at = [_some(task.train) for task in different]
+        train, test = _joined(looked_at), _joined([task.test for task in different])
         whole = Landscape(group.net, (train.inputs, train.targets), device=device)
-        each = {f"task {i + 1}": Landscape(group.net, task, device=device) for i, task in enumerate(different)}
+        each = {
+            f"task {i + 1}": Landscape(group.net, (split.inputs, split.targets), device=device)
+            for i, split in enumerate(looked_at)
+        }
         return cls(whole, whole.on((test.inputs, test.targets)), test.targets, each if len(each) > 1 else whole)
 
     def error(self, points: Tensor) -> Tensor:
         """Share of wrong labels on the test samples, ``[n]``."""
         found = self.test.error(points)
         return found.double().cpu()
+
+
+def _some(split: Split) -> Split:
+    if len(split) <= _LOOKED_AT:
+        return split
+    rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:_LOOKED_AT]
+    return Split(split.inputs[rows], split.targets[rows])
 
 
 def _joined(splits: Sequence[Split]) -> Split:
