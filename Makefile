@@ -128,9 +128,11 @@ bench: setup  ## every benchmark, one after the other: each prints a ratio (keep
 # SCALE=medium takes hours, and wants the data that LANDFORM_DATA names.
 SCALE ?= small
 .PHONY: study
-study: setup  ## the studies at SCALE=small (or medium, paper), kept in docs/gallery
+study: setup  ## the studies at SCALE=small (or medium), kept in docs/gallery
 	$(BIN)/landform reproduce deep-vs-kernel --scale $(SCALE) --controls --out runs/deep-vs-kernel-$(SCALE)
 	$(BIN)/landform report runs/deep-vs-kernel-$(SCALE) --gallery docs/gallery
+	$(BIN)/landform reproduce merging --scale $(SCALE) --out runs/merging-$(SCALE)
+	$(BIN)/landform report runs/merging-$(SCALE) --gallery docs/gallery
 
 .PHONY: peers
 peers: setup  ## environments of other libraries, in .venv-peers, for the benchmarks that run beside them
