@@ -344,5 +344,5 @@ def test_misuse_is_told(study: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no results yet"):
         lf.report(empty)
     store.write_json(empty / "study.json", {"schema": 1, "study": "weather"})
-    with pytest.raises(BadInput, match="'weather', of which this landform makes no page"):
+    with pytest.raises(BadInput, match="'weather', which this landform does not know"):
         lf.report(empty)

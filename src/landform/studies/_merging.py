@@ -75,6 +75,7 @@ SCALES: Mapping[str, MergingProtocol] = {
         fork_lr=0.05,
         curve=100,
         text=300,
+        looked_at=400,
     ),
 }
 
@@ -182,6 +183,7 @@ def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
         fork_lr=told["fork_lr"],
         curve=told["curve"],
         text=told["text"],
+        looked_at=told["looked_at"],
         seeds=told["seeds"],
     )
 
@@ -208,7 +210,7 @@ def _keep(folder: Path, described: dict[str, Any]) -> None:
 def _group(folder: Path, protocol: MergingProtocol, device: str, setting: str, seed: int) -> None:
     """Train one group, merge its sources in pairs and all together, and write down what came of it."""
     data = protocol.dataset()
-    group = SETTINGS[setting].make(protocol, data, seed, device)
+    group = replace(SETTINGS[setting].make(protocol, data, seed, device), looked_at=protocol.looked_at)
     found: dict[str, Any] = {"setting": setting, "seed": seed, "soups": soups(group, device)}
     found["pairs"] = [pair(group, (i, i + 1), seed, protocol.curve, device) for i in range(0, protocol.sources, 2)]
     if group.base is not None:

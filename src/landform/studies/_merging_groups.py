@@ -44,6 +44,7 @@ class MergingProtocol:
         fork_lr: the learning rate of that run; the larger, the longer children part ways.
         curve: steps of training for a curve between two sources.
         text: sequences of characters that each source of the setting ``"text"`` learns; 0 leaves that setting out.
+        looked_at: training samples of a task that merging looks at, at most: who merges has few, and reads them often.
         seeds: how often all of it is done.
     """
 
@@ -59,6 +60,7 @@ class MergingProtocol:
     fork_lr: float = 0.06
     curve: int = 200
     text: int = 0
+    looked_at: int = 1000
     seeds: int = 5
 
     def __post_init__(self) -> None:
@@ -80,6 +82,7 @@ class MergingProtocol:
             "fork_lr": self.fork_lr,
             "curve": self.curve,
             "text": self.text,
+            "looked_at": self.looked_at,
             "seeds": self.seeds,
         }
 
@@ -108,6 +111,7 @@ class Group:
         joint: one network trained on what all of them saw, ``[P]``.
         tasks: what each is to be judged by; the same set for all where they learned the same task.
         net: a network of this architecture.
+        looked_at: training samples of a task that merging looks at, at most.
     """
 
     points: Tensor
@@ -115,6 +119,7 @@ class Group:
     joint: Tensor
     tasks: tuple[Dataset, ...]
     net: nn.Module
+    looked_at: int = 1000
 
     @property
     def one_task(self) -> bool:

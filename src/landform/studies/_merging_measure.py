@@ -41,8 +41,6 @@ CHOICES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "aligned": ({},),
     "aligned, repaired": ({},),
 }
-# Training samples of a task that merging looks at, at most: who merges has few of them, and they are read often.
-_LOOKED_AT = 1000
 # How many places of a straight line are read.
 _CUT = 11
 # Factors of a sum of two task vectors that are tried.
@@ -51,7 +49,7 @@ _SCALES = (0.3, 0.5, 0.7, 1.0)
 
 @dataclass(frozen=True)
 class Judge:
-    """Training and test samples of some tasks together; of each task's training samples a thousand at most.
+    """Training and test samples of some tasks together; of each task's training samples some at most.
 
     Attributes:
         train: the landscape of these training samples.
@@ -79,7 +77,7 @@ class Judge:
         """
         tasks = [group.tasks[i] for i in members]
         different = [task for place, task in enumerate(tasks) if all(task is not other for other in tasks[:place])]
-        looked_at = [_some(task.train) for task in different]
+        looked_at = [_some(task.train, group.looked_at) for task in different]
         train, test = _joined(looked_at), _joined([task.test for task in different])
         whole = Landscape(group.net, (train.inputs, train.targets), device=device)
         each = {
@@ -94,10 +92,10 @@ class Judge:
         return found.double().cpu()
 
 
-def _some(split: Split) -> Split:
-    if len(split) <= _LOOKED_AT:
+def _some(split: Split, most: int) -> Split:
+    if len(split) <= most:
         return split
-    rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:_LOOKED_AT]
+    rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:most]
     return Split(split.inputs[rows], split.targets[rows])
 
 
