@@ -37,6 +37,8 @@ SCHEMA = 1
 Progress = Callable[[int, int], object]
 # Share of the distance between two sources below which a third point does not span a plane with them.
 _APART = 1e-3
+# Test samples that a plane is read on, at most, and places along each of its sides.
+_SHOWN, _STEPS = 800, 31
 
 _DIGITS = Recipe(epochs=20, batch_size=32, lr=0.03, momentum=0.9, schedule="cosine")
 
@@ -232,8 +234,11 @@ def _plane(group: Any, device: str) -> dict[str, Any]:
     if float((merge - marks["mean"]).norm()) < _APART * float((a - b).norm()):
         name, third = "trained on both", group.joint.to(a)
     marks[name] = third
-    basis = surface.through(judge.test, a, b, third)
-    plane = surface.plane(judge.test, directions=basis, steps=31, margin=0.25)
+    seen = judge.test
+    if len(judge.labels) > _SHOWN:
+        rows = torch.randperm(len(judge.labels), generator=torch.Generator().manual_seed(0))[:_SHOWN]
+        seen = judge.test.subset(rows)
+    plane = surface.plane(seen, directions=surface.through(seen, a, b, third), steps=_STEPS, margin=0.25)
     where = plane.project(torch.stack(list(marks.values())))
     return {
         "alphas": plane.alphas.tolist(),
