@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def room(table: Table) -> Mapping[str, Numbers]:
     return found
 
 
-def failures(table: Table) -> Mapping[str, NDArray[np.str_]]:
+def failures(table: Table) -> Mapping[str, NDArray[Any]]:
     """What is wrong with each network of a grid.
 
     The temperature is *small* where more is won by raising it than by lowering it, *large* where less; width (or data)
@@ -58,7 +59,7 @@ def failures(table: Table) -> Mapping[str, NDArray[np.str_]]:
     return found
 
 
-def answers(table: Table, question: str) -> NDArray[np.str_]:
+def answers(table: Table, question: str) -> NDArray[Any]:
     """Known answers of a table: those that stand in it, else those that follow from its grid.
 
     Args:
@@ -99,5 +100,5 @@ def _won(table: Table, knobs: list[str], turned: str, sign: float, accuracy: Num
     return won
 
 
-def _larger(first: Numbers, second: Numbers, one: str, other: str) -> NDArray[np.str_]:
+def _larger(first: Numbers, second: Numbers, one: str, other: str) -> NDArray[Any]:
     return np.where(first > second, one, np.where(first < second, other, "optimal"))

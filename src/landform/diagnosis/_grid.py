@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Grid:
     def __contains__(self, meaning: str) -> bool:
         return meaning in self.table.columns
 
-    def phases(self, thresholds: Thresholds | None = None) -> NDArray[np.str_]:
+    def phases(self, thresholds: Thresholds | None = None) -> NDArray[Any]:
         """The phase of each cell, ``[rows, columns]``; "" where it was not measured."""
         return phases(self.table, thresholds).reshape(self.shape)
 
@@ -106,7 +107,7 @@ def grid_of(table: Table, load: str | None = None, temperature: str | None = Non
     return Grid(along, down, loads, temperatures, fixed, _cells(part, row * len(loads) + column, loads, temperatures))
 
 
-def borders(regions: NDArray[np.str_]) -> list[tuple[float, float, float, float]]:
+def borders(regions: NDArray[Any]) -> list[tuple[float, float, float, float]]:
     """Where regions of a grid touch.
 
     Args:

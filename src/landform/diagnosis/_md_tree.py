@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class MDTree:
     question: str
     thresholds: tuple[float, ...]
 
-    def predict(self, table: Table) -> NDArray[np.str_]:
+    def predict(self, table: Table) -> NDArray[Any]:
         """Answer the question for each row of a table.
 
         Args:
@@ -72,7 +73,7 @@ class MDTree:
         return np.where(yes, first, second)
 
 
-def md_tree(table: Table, answers: NDArray[np.str_], question: str) -> MDTree:
+def md_tree(table: Table, answers: NDArray[Any], question: str) -> MDTree:
     """Fit the thresholds of the published tree.
 
     One after the other, each by bounded scalar minimisation of the share of wrong answers, the later ones still where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ class PhaseRow:
     similarity: float
 
 
-def phases(table: Table, thresholds: Thresholds | None = None) -> NDArray[np.str_]:
+def phases(table: Table, thresholds: Thresholds | None = None) -> NDArray[Any]:
     """Tell the phase of every network of a table.
 
     Args:
@@ -95,7 +96,7 @@ def phases(table: Table, thresholds: Thresholds | None = None) -> NDArray[np.str
     return np.where(unknown, "", found).astype(np.str_)
 
 
-def phase_table(table: Table, found: Sequence[str] | NDArray[np.str_] | None = None) -> list[PhaseRow]:
+def phase_table(table: Table, found: Sequence[str] | NDArray[Any] | None = None) -> list[PhaseRow]:
     """What each phase of a table is like.
 
     Args:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Table:
 
     source: str
     columns: Mapping[str, Numbers]
-    labels: Mapping[str, NDArray[np.str_]]
+    labels: Mapping[str, NDArray[Any]]
     names: Mapping[str, str]
     rows: int
 
