@@ -96,10 +96,13 @@ layers: setup  ## import-linter: a room imports only from lower floors
 docs: setup  ## build the documentation into docs/_build; a warning is an error
 	$(call step,docs,OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fresh-env --quiet --fail-on-warning --keep-going -b html docs docs/_build)
 
+# One more than there are cores: some tests wait for processes of their own.
+WORKERS = $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
+
 # Tests that measure time run alone, after the others.
 .PHONY: check
 check: setup  ## pytest, with every code block of README and docs
-	$(call step,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 -m "not timing")
+	$(call step,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 -m "not timing")
 	$(call step,tests that measure time,OMP_NUM_THREADS=1 $(BIN)/pytest -m timing)
 
 .PHONY: test-lowest
