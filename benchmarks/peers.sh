@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The peers' environments, at the versions the benchmarks were written for: .venv-peers/a holds PyHessian, curvlinops and
 # hessian-eigenthings, .venv-peers/b Landscaper, which needs numpy below 2, .venv-peers/nt neural-tangents, which needs an
-# old JAX. Usage: peers.sh PYTHON FOLDER TORCH (`make peers`), with a Python 3.11 or 3.12.
+# old JAX, .venv-peers/mergekit mergekit. Usage: peers.sh PYTHON FOLDER TORCH (`make peers`), with a Python 3.11 or 3.12.
 set -euo pipefail
 python=${1:?give a Python 3.11 or 3.12} folder=${2:?give a folder} torch=${3:?give the version of torch}
 
@@ -35,3 +35,8 @@ environment nt
 install nt neural-tangents==0.6.5 jax==0.4.25 jaxlib==0.4.25 numpy==1.26.4 scipy==1.12.0 ml_dtypes==0.5.4 \
 	tensorflow==2.21.0 tf2jax==0.3.6
 touch "$folder/nt/.is-set-up"
+
+echo "mergekit into $folder/mergekit ..."
+environment mergekit
+install mergekit mergekit==0.1.5
+touch "$folder/mergekit/.is-set-up"

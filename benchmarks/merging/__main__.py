@@ -1,13 +1,14 @@
 """Two folders of 1 GB merged into one: memory, and time beside that of copying one with cp.
 
-Run it on a quiet machine. The folders are made once, of random numbers, in shards as the hub has them; every way is
-run in turn, each merge in a process of its own, and medians are told. `cp` leaves what it writes in the memory of the
-system; a merge waits until it is on the disk, so `cp` is also measured with a `sync` of its files.
+Run it on a quiet machine. The folders are made once, of random numbers, in shards as the hub has them; every way is run
+in turn, each merge in a process of its own, and medians are told: of the merge, and of its process, imports and all.
+`cp` leaves what it writes in the memory of the system; a merge waits until it is on the disk, so `cp` is also measured
+with a `sync` of its files.
 
     python benchmarks/merging [--quick] [--folder PLACE] [--rounds 5] [--threads 2] [--peer PYTHON]
 
-With `--peer` the Python of an environment that has mergekit (see benchmarks/peers.sh), what it makes of small random
-models by linear, slerp, ties and task_arithmetic is held against what landform makes of the same recipe.
+With `--peer`, the Python of an environment that has mergekit (`make peers`), its linear and ties take their turn too,
+and what it makes of twelve recipes for small random models is held against what landform makes of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+from peer import compare, ran  # noqa: E402
+from random_models import make  # noqa: E402
 
 WAYS: tuple[tuple[str, dict[str, object]], ...] = (
     ("mean", {"method": "mean"}),
@@ -55,67 +58,29 @@ def main() -> None:
         for dtype in ("float32", "bfloat16") if asked.dtype is None else (asked.dtype,):
             folder = Path(place) / dtype
             for seed, name in enumerate("abc"):
-                make(folder / name, seed, getattr(torch, dtype), size)
-            measure(folder, rounds, asked.threads)
+                kind = getattr(torch, dtype)
+                width = int((size / kind.itemsize / (32 + 16 * 6)) ** 0.5) // 8 * 8
+                make(folder / name, seed, width=width, layers=6, dtype=kind, shards=3)
+            measure(folder, rounds, asked.threads, asked.peer)
             shutil.rmtree(folder)
     if asked.peer is not None:
-        from peer import compare
-
         compare(asked.peer)
 
 
-def make(folder: Path, seed: int, dtype: torch.dtype, size: float) -> None:
-    """A transformer's tensors, random, in three shards.
-
-    Args:
-        folder: for them.
-        seed: of the numbers.
-        dtype: of the tensors.
-        size: bytes, roughly.
-    """
-    from safetensors.torch import save_file
-
-    torch.manual_seed(seed)
-    width = max(
-        8, int((size / dtype.itemsize / 128) ** 0.5) // 8 * 8
-    )  # 32 of embedding, 8 blocks of 12, all times width
-    shapes = {"embed.weight": (32 * width, width)}
-    for number in range(8):
-        one = f"layers.{number}"
-        shapes |= {
-            f"{one}.norm.weight": (width,),
-            f"{one}.attention.weight": (4 * width, width),
-            f"{one}.up.weight": (4 * width, width),
-            f"{one}.down.weight": (width, 4 * width),
-        }
-    names = list(shapes)
-    folder.mkdir(parents=True)
-    told: dict[str, str] = {}
-    for number, mine in enumerate((names[:1], names[1:17], names[17:]), start=1):
-        file = f"model-{number:05d}-of-00003.safetensors"
-        # Around what all have in common, as models that began from one are.
-        shared = torch.Generator().manual_seed(99)
-        tensors = {
-            name: (torch.randn(shapes[name], generator=shared) + 0.1 * torch.randn(shapes[name])).to(dtype)
-            for name in mine
-        }
-        save_file(tensors, folder / file, {"format": "pt"})
-        told.update(dict.fromkeys(mine, file))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": told}))
-    (folder / "config.json").write_text("{}")
-
-
-def measure(folder: Path, rounds: int, threads: int) -> None:
+def measure(folder: Path, rounds: int, threads: int, peer: Path | None) -> None:
     """Run every way in turn, and print medians.
 
     Args:
         folder: with the folders a, b and c.
         rounds: how often.
         threads: of torch.
+        peer: the Python of an environment with mergekit, or None.
     """
     size = sum(file.stat().st_size for file in (folder / "a").iterdir())
-    seconds: dict[str, list[float]] = {name: [] for name in ("cp", "cp and sync", *dict(WAYS))}
-    peaks: dict[str, list[float]] = {name: [] for name in dict(WAYS)}
+    theirs = ("mergekit, linear", "mergekit, ties") if peer is not None else ()
+    seconds: dict[str, list[float]] = {name: [] for name in ("cp", "cp and sync", *dict(WAYS), *theirs)}
+    peaks: dict[str, list[float]] = {name: [] for name in (*dict(WAYS), *theirs)}
+    whole: dict[str, list[float]] = {name: [] for name in peaks}
     out = folder / "out"
     for _ in range(rounds):
         for name in ("cp", "cp and sync"):
@@ -127,18 +92,29 @@ def measure(folder: Path, rounds: int, threads: int) -> None:
             shutil.rmtree(out)
         for name, way in WAYS:
             command = [sys.executable, str(HERE / "worker.py"), str(folder), str(threads), json.dumps(way)]
+            start = time.perf_counter()
             told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            whole[name].append(time.perf_counter() - start)
             seconds[name].append(told["seconds"])
             peaks[name].append(told["peak"])
             shutil.rmtree(out)
+        for name in theirs:
+            assert peer is not None
+            took, peak = ran(peer, folder, name.partition(", ")[2], out, threads)
+            seconds[name].append(took)
+            whole[name].append(took)
+            peaks[name].append(peak)
+            shutil.rmtree(out)
     base = {name: statistics.median(seconds[name]) for name in ("cp", "cp and sync")}
     print(f"\n{folder.name}, folders of {size / 1e9:.2f} GB")
-    print(f"{'':22}{'seconds':>9}{'times cp':>10}{'and sync':>10}{'peak MB':>9}   all seconds")
+    print(f"{'':22}{'seconds':>9}{'times cp':>10}{'and sync':>10}{'process':>9}{'peak MB':>9}   all seconds")
     for name, found in seconds.items():
         middle = statistics.median(found)
-        peak = f"{max(peaks[name]) / 1e6:9.0f}" if name in peaks else " " * 9
+        more = " " * 18
+        if name in peaks:
+            more = f"{statistics.median(whole[name]):9.2f}{max(peaks[name]) / 1e6:9.0f}"
         every = " ".join(f"{one:.2f}" for one in found)
-        print(f"{name:22}{middle:9.2f}{middle / base['cp']:10.1f}{middle / base['cp and sync']:10.1f}{peak}   {every}")
+        print(f"{name:22}{middle:9.2f}{middle / base['cp']:10.1f}{middle / base['cp and sync']:10.1f}{more}   {every}")
 
 
 if __name__ == "__main__":

@@ -87,31 +87,6 @@ def step_of(method: Method, shape: Sequence[int], block: int) -> int:
     return block
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Blocks of every source, read anew each time one goes through them; the part given lasts until the next.
-
-    Attributes:
-        beside: the sources.
-        spans: the blocks.
-        rows: whether they are whole rows, and keep their shape.
-    """
-
-    beside: Beside
-    spans: tuple[Span, ...]
-    rows: bool
-
-    def __iter__(self) -> Iterator[Part]:
-        """The parts; the next is read while one is used."""
-        with closing(ahead(self._read())) as read:
-            yield from read
-
-    def _read(self) -> Iterator[Part]:
-        rooms = cycle([Room() for _ in range(3)])  # as many as `ahead` holds
-        for span in self.spans:
-            yield next(rooms).read(self.beside, span, self.rows)
-
-
 class Room:
     """Memory for a block of each source, used again and again."""
 
@@ -156,6 +131,32 @@ class Room:
         if dtype not in self._held or len(self._held[dtype]) < count:
             self._held[dtype] = torch.empty(count, dtype=dtype)
         return self._held[dtype][:count]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of every source, read anew each time one goes through them; the part given lasts until the next.
+
+    Attributes:
+        beside: the sources.
+        spans: the blocks.
+        rows: whether they are whole rows, and keep their shape.
+        rooms: three, as many blocks as there are at a time while they are read ahead.
+    """
+
+    beside: Beside
+    spans: tuple[Span, ...]
+    rows: bool
+    rooms: tuple[Room, ...]
+
+    def __iter__(self) -> Iterator[Part]:
+        """The parts; the next is read while one is used."""
+        with closing(ahead(self._read())) as read:
+            yield from read
+
+    def _read(self) -> Iterator[Part]:
+        for span, room in zip(self.spans, cycle(self.rooms), strict=False):
+            yield room.read(self.beside, span, self.rows)
 
 
 def read_whole(source: Stored, name: str) -> Tensor:

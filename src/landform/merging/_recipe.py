@@ -289,9 +289,9 @@ def _settings(
             continue
         setting = _NAMES.get(name, name)
         if setting not in method.settings:
-            # One block of parameters is often kept for several methods.
+            # Parameters are often kept from another method.
             known = ("density", "normalise", "scale", "rescale", "gamma", "epsilon", "t")
-            if setting in known and name in shared:
+            if setting in known:
                 notes.append(f"{method.name} takes no {name}")
                 continue
             also = ("weight", *method.settings)

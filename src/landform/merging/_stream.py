@@ -82,6 +82,7 @@ class Stream:
         self._report, self._tick, self._block = report, tick, block
         self._threads = min(threads, MOST)
         self._rows = method.blocks == "rows"
+        self._rooms = (Room(), Room(), Room())
         self._own = threading.local()
         self._known: Any = None
         self._gathered = False
@@ -146,7 +147,7 @@ class Stream:
 
     def _gather(self, spans: Sequence[Span], asked: Asked) -> Any:
         assert self._method.gather is not None
-        return self._method.gather(Blocks(self._beside, tuple(spans), self._rows), asked)
+        return self._method.gather(Blocks(self._beside, tuple(spans), self._rows, self._rooms), asked)
 
     def _tell(self, name: str, sums: Sums, facts: Mapping[str, Any]) -> None:
         alone = self._asks(name).per == "tensor"
