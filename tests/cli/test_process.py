@@ -33,6 +33,11 @@ def test_misuse_exits_with_2_and_one_sentence(tmp_path: Path) -> None:
 def test_version_and_help_exit_with_0(tmp_path: Path) -> None:
     assert landform("--version", cwd=tmp_path).returncode == 0
     assert "demo" in landform("--help", cwd=tmp_path).stdout
+    module = [sys.executable, "-m", "landform"]
+    told = subprocess.run([*module, "--version"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.stdout == landform("--version", cwd=tmp_path).stdout
+    wrong = subprocess.run([*module, "frobnicate"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")

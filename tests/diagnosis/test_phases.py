@@ -9,24 +9,10 @@ from landform.diagnosis import (
     phase_table,
     phases,
     ranks,
-    read_table,
     room,
     table_of,
 )
 from landform.errors import BadInput
-
-
-@pytest.fixture(scope="module")
-def reference(data_root):
-    folder = data_root / "reference"
-    if not (folder / "model_diagnosis_clean.csv").is_file():
-        pytest.skip("no reference/ under LANDFORM_DATA")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clean(reference):
-    return read_table(reference / "model_diagnosis_clean.csv")
 
 
 def cell(loss, connectivity, similarity):

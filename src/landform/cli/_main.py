@@ -13,6 +13,7 @@ import landform
 from landform.cli._align import align
 from landform.cli._compare import compare
 from landform.cli._demo import demo
+from landform.cli._diagnose import diagnose
 from landform.cli._info import info
 from landform.cli._kernel import kernel
 from landform.cli._list import list_
@@ -46,7 +47,22 @@ app = App(
     version=landform.__version__,
     default_parameter=Parameter(negative=""),
 )
-for _command in (demo, reproduce, train, survey, report, compare, kernel, paths, surface, align, merge, taxonomy, info):
+for _command in (
+    demo,
+    reproduce,
+    train,
+    survey,
+    report,
+    compare,
+    kernel,
+    paths,
+    surface,
+    align,
+    merge,
+    taxonomy,
+    diagnose,
+    info,
+):
     app.command(_command)
 app.command(list_, name="list")
 

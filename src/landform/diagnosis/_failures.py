@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,19 @@ def answers(table: Table, question: str) -> NDArray[Any]:
         f"{table.source} does not say which is the answer to {question}: give a table with that column, or one with "
         "test accuracy and batch size (and width or data) over a grid."
     )
+
+
+def labelled(table: Table, question: str) -> Table:
+    """The same table with the answers to a question written down, so that parts of it keep them.
+
+    Args:
+        table: the table.
+        question: one of `LABELS`.
+
+    Returns:
+        Another table.
+    """
+    return replace(table, labels={**table.labels, question: answers(table, question)})
 
 
 def _won(table: Table, knobs: list[str], turned: str, sign: float, accuracy: Numbers) -> Numbers:

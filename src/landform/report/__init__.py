@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from landform.report._compare import Comparison, compare, comparison
     from landform.report._connector_figures import connectors
     from landform.report._deep_figures import deep_figures
+    from landform.report._diagnosis_figures import calibration_curve, confusion_map
     from landform.report._draw import draw
     from landform.report._facts import Fact, as_json, facts
     from landform.report._figure import Axis, Figure, Series
@@ -49,11 +50,13 @@ __all__ = [
     "Way",
     "as_json",
     "barrier_map",
+    "calibration_curve",
     "check_browser",
     "check_installed",
     "claim_value",
     "compare",
     "comparison",
+    "confusion_map",
     "connectors",
     "correlation_map",
     "cut_lines",
@@ -89,6 +92,10 @@ _HOMES = {
     ),
     "_connector_figures": ("connectors",),
     "_deep_figures": ("deep_figures",),
+    "_diagnosis_figures": (
+        "calibration_curve",
+        "confusion_map",
+    ),
     "_draw": ("draw",),
     "_facts": (
         "Fact",
