@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from landform.cli._show import answer, say, table
+from landform.cli._choose import Choice, load_data, options
+from landform.cli._paths import landscape_of
+from landform.cli._show import answer, progress, say, table
+from landform.cli._threads import threads as use
+from landform.cli._told import settled
+from landform.cli._train import train_and_record
 from landform.errors import BadInput
 
 if TYPE_CHECKING:
-    from landform.diagnosis import Answers, Diagnosis, Table, Validation
+    from landform.diagnosis import Answers, Diagnosis, Measured, Table, Validation
 
 Question = Literal["temperature", "width-or-batch", "data-or-batch"]
 Method = Literal["ensemble", "md-tree"]
@@ -23,7 +28,9 @@ _FEW = {"temperature": 96, "width-or-batch": 167, "data-or-batch": 167}
 
 
 def diagnose(
-    *,
+    *runs: Path,
+    twin: bool = False,
+    steps: int = 1000,
     measure: list[str] | None = None,
     from_table: Path | None = None,
     fit_on: Path | None = None,
@@ -32,17 +39,32 @@ def diagnose(
     method: Method = "ensemble",
     validate: bool = False,
     seed: int = 0,
+    model: str | None = None,
+    data: str | None = None,
+    model_option: list[str] | None = None,
+    data_option: list[str] | None = None,
+    batch_size: int = 512,
+    device: str = "auto",
+    threads: int | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Say what is wrong with a network, or with each network of a table, from what was measured on training data.
+    """Say what is wrong with a network and which knob to turn first, from what was measured on training data.
+
+    Of a run its last point is measured; with a second run that was trained alike from another beginning, how well the
+    two are connected and how alike they are, which tells most.
 
     For example:
 
+        landform diagnose runs/a runs/b
+        landform diagnose runs/a --twin
         landform diagnose --measure train_loss=0.4 --measure train_error=14 --measure mc=-8 --measure log_trace=7.2
         landform diagnose --from-table mine.csv --fit-on reference.csv --predict temperature --out predictions.csv
         landform diagnose --validate --fit-on reference.csv --predict width-or-batch --out runs/validation
 
     Args:
+        runs: folders of a run, or of two that differ in the seed only.
+        twin: train the second run too, where the first was made by landform train; it is kept in RUN/twin.
+        steps: how many steps the curve between the two is trained for, and as many again to see whether it settled.
         measure: a measurement of one network, as name=value: train_loss, train_error (percent), mc (percent),
             curve_error (percent), log_trace, log_eigenvalue, cka. May be given several times.
         from_table: a CSV file with measurements of a network in each row.
@@ -53,20 +75,50 @@ def diagnose(
             probability (that the prediction is right); with --validate a folder for figures.
         method: ensemble, or md-tree for the published baseline, which knows no probabilities.
         validate: say how far the answers can be trusted: whole levels of the grid left out, and few to learn from.
-        seed: of what is random in the model.
+        seed: of what is random in the measurements and in the model.
+        model: a model of 'landform list models', or a function of your own that builds it, as module:function.
+        data: a data set of 'landform list data', or a function of your own that returns one.
+        model_option: an option of the model, as name=value; may be given several times.
+        data_option: an option of the data set, as name=value; may be given several times.
+        batch_size: samples at a time.
+        device: auto, cpu, cuda or mps.
+        threads: on how many threads torch runs; small models are quickest on 1.
         json: print what was found as JSON.
     """
-    ways = [bool(measure), from_table is not None, validate]
+    from landform.diagnosis import diagnose as judge
+    from landform.diagnosis import reference_table
+
+    ways = [bool(runs), bool(measure), from_table is not None, validate]
     if sum(ways) != 1:
         raise BadInput(
-            "landform diagnose takes one of --measure (one network), --from-table (a table of them) and --validate."
+            "landform diagnose takes one of RUN (a recorded run), --measure (one network), --from-table (a table of "
+            "them) and --validate."
         )
+    if twin and len(runs) != 1:
+        raise BadInput("--twin trains a second run beside a first: give the folder of one run.")
+    if runs:
+        if len(runs) > 2:
+            raise BadInput(f"A diagnosis compares two runs at most, and there are {len(runs)}: give one or two.")
+        reference_table(fit_on)  # its absence is said before anything is trained
+        with use(threads):
+            found = _measured(
+                list(runs), twin, steps, seed, batch_size, device,
+                None if model is None else Choice(model, options(model_option or [], "--model-option")),
+                None if data is None else Choice(data, options(data_option or [], "--data-option")),
+            )  # fmt: skip
+        told = judge(found, fit_on, seed=seed)
+        if json:
+            answer({**asdict(told), "measured": asdict(found)})
+            return
+        show(told)
+        for note in found.notes:
+            say(f"note: {note}")
+        return
     if measure:
         _one(measure, fit_on, seed, json)
         return
     if predict is None:
         raise BadInput("--predict is missing: say temperature, width-or-batch or data-or-batch.")
-    from landform.diagnosis import reference_table
 
     if from_table is not None:
         if out is None:
@@ -74,6 +126,60 @@ def diagnose(
         _rows(from_table, reference_table(fit_on), predict, out, method, seed, json)
         return
     _trust(reference_table(fit_on), predict, out, method, seed, json)
+
+
+def _measured(
+    runs: list[Path],
+    twin: bool,
+    steps: int,
+    seed: int,
+    batch_size: int,
+    device: str,
+    model: Choice | None,
+    data: Choice | None,
+) -> Measured:
+    from landform.diagnosis import measure
+    from landform.paths._contract import one_layout
+    from landform.recording import Trajectory
+
+    chosen = settled(runs[0], model, data)
+    if twin:
+        runs.append(_twin(runs[0], *chosen, device))
+    trajectories = [Trajectory(run) for run in runs]
+    for run, trajectory in zip(runs, trajectories, strict=True):
+        if not len(trajectory):
+            raise BadInput(f"{run} holds no record yet: record a run first.")
+        one_layout(trajectories[0].layout, trajectory.layout, (str(runs[0]), str(run)))
+    landscape = landscape_of(*chosen, load_data(chosen[1]), loss="cross-entropy", batch_size=batch_size, device=device)
+    with progress("training the curve") as bar:
+        return measure(landscape, *(each.points[-1] for each in trajectories), steps=steps, seed=seed, progress=bar)
+
+
+def _twin(run: Path, model: Choice, data: Choice, device: str) -> Path:
+    """The same run again from another beginning: with the next seed, of the weights and of the batches."""
+    from landform.recording import Trajectory
+    from landform.training import Recipe
+
+    out = run / "twin"
+    told = Trajectory(run).run["settings"]
+    if "recipe" not in told:
+        raise BadInput(f"{run} does not say how it was trained, so no twin can be: train one and give both folders.")
+    recipe = Recipe.from_json(told["recipe"])
+    begun = (out / "run.json").exists()
+    say(f"Training the twin in {out} ..." if not begun else f"The twin in {out} is there, or goes on.")
+    train_and_record(
+        out,
+        replace(model, options={**model.options, "seed": int(model.options.get("seed", 0)) + 1}),
+        data,
+        replace(
+            recipe, seed=recipe.seed + 1, label_seed=recipe.seed if recipe.label_seed is None else recipe.label_seed
+        ),
+        device=device,
+        records=2,
+        resume=begun,
+        again=f"The same command goes on from the last record in {out}.",
+    )
+    return out
 
 
 def _one(measure: list[str], fit_on: Path | None, seed: int, json: bool) -> None:
@@ -100,16 +206,16 @@ def show(found: Diagnosis) -> None:
     say(found.advice)
     for sentence in found.evidence:
         say(f"  {sentence}")
-    names = list(found.nearest[0].configuration)
+    names, questions = list(found.nearest[0].configuration), list(found.nearest[0].answers)
     table(
         [
             (
                 each.row, f"{each.distance:.2f}", *(f"{each.configuration[name]:g}" for name in names), each.phase,
-                ", ".join(each.answers.values()),
+                *(each.answers.get(question, "") for question in questions),
             )
             for each in found.nearest
         ],
-        heads=("row", "distance", *(name.replace("_", " ") for name in names), "phase", "what was wrong"),
+        heads=("row", "distance", *(name.replace("_", " ") for name in names), "phase", *questions),
         title="nearest networks of the reference",
     )  # fmt: skip
 

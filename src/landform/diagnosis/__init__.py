@@ -8,6 +8,7 @@ from landform.diagnosis._findings import Finding, findings
 from landform.diagnosis._grid import LOADS, TEMPERATURES, Grid, borders, grid_of
 from landform.diagnosis._judge import Answers, Judge, answer_table, learn
 from landform.diagnosis._md_tree import MDTree, md_tree
+from landform.diagnosis._measure import Measured, measure
 from landform.diagnosis._phases import MEANING, PHASES, PhaseRow, Thresholds, phase_table, phases
 from landform.diagnosis._ranks import CONVERGED, Rank, correlation_matrix, ranks
 from landform.diagnosis._table import Table, read_table, table_of
@@ -32,6 +33,7 @@ __all__ = [
     "Grid",
     "Judge",
     "MDTree",
+    "Measured",
     "Neighbour",
     "PhaseRow",
     "Rank",
@@ -53,6 +55,7 @@ __all__ = [
     "learn",
     "leave_out",
     "md_tree",
+    "measure",
     "phase_table",
     "phases",
     "ranks",

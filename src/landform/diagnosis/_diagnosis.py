@@ -14,6 +14,7 @@ from landform.diagnosis._columns import CONFIGURATION, LABELS, MEASURES
 from landform.diagnosis._failures import labelled
 from landform.diagnosis._features import features, shared
 from landform.diagnosis._judge import Answers, learn
+from landform.diagnosis._measure import Measured
 from landform.diagnosis._phases import MEANING, Thresholds, phases
 from landform.diagnosis._table import Table, read_table, table_of
 from landform.errors import BadInput
@@ -106,7 +107,7 @@ def reference_table(path: str | Path | None = None) -> Table:
 
 
 def diagnose(
-    measured: Mapping[str, float | None],
+    measured: Measured | Mapping[str, float | None],
     reference: Table | str | Path | None = None,
     *,
     thresholds: Thresholds | None = None,
@@ -116,8 +117,9 @@ def diagnose(
     """Say what is wrong with one network, from what was measured on training data.
 
     Args:
-        measured: measurements by name, as a table may call them: ``train_loss``, ``train_error`` (percent),
-            ``connectivity`` (percent), ``curve_error`` (percent), ``log_trace``, ``log_eigenvalue``, ``similarity``.
+        measured: what `measure` found, or measurements by name, as a table may call them: ``train_loss``,
+            ``train_error`` (percent), ``connectivity`` (percent), ``curve_error`` (percent), ``log_trace``,
+            ``log_eigenvalue``, ``similarity``.
         reference: networks whose failure is known, a table or its file; by default that of ``LANDFORM_DATA``.
         thresholds: where phases end.
         neighbours: how many networks of the reference to show.
@@ -130,7 +132,8 @@ def diagnose(
         BadInput: when too little was measured, or there is no reference.
     """
     known = reference if isinstance(reference, Table) else reference_table(reference)
-    return diagnose_all(table_of([measured]), known, thresholds=thresholds, neighbours=neighbours, seed=seed)[0]
+    values = measured.values if isinstance(measured, Measured) else measured
+    return diagnose_all(table_of([values]), known, thresholds=thresholds, neighbours=neighbours, seed=seed)[0]
 
 
 def diagnose_all(
@@ -252,15 +255,16 @@ class _Near:
 def _advice(phase: str, temperature: str, sure: float, first: str, first_sure: float, familiar: bool) -> str:
     turn = _HOT if temperature == "small" else _COLD
     side = "low" if temperature == "small" else "high"
-    state = f"Phase {phase}, {MEANING[phase]}: " if phase else ""
     close = "" if first_sure >= _CLOSE else ", though it is a close call"
-    doubt = "" if familiar else " The reference has no network like this one, so take it as a guess."
     if first == "temperature":
-        sentence = f"turn the temperature first ({first_sure:.0%}{close}); it is too {side} ({sure:.0%}), so {turn}."
-        return f"{state}{sentence}{doubt}"
-    what = "make the network wider" if first == "width" else "train on more data"
-    otherwise = f"if that cannot be, the temperature is too {side} ({sure:.0%}), so {turn}."
-    return f"{state}{what} first ({first_sure:.0%}{close}); {otherwise}{doubt}"
+        what = f"turn the temperature first ({first_sure:.0%}{close}); it is too {side} ({sure:.0%}), so {turn}."
+    else:
+        knob = "make the network wider" if first == "width" else "train on more data"
+        otherwise = f"if that cannot be, the temperature is too {side} ({sure:.0%}), so {turn}."
+        what = f"{knob} first ({first_sure:.0%}{close}); {otherwise}"
+    state = f"Phase {phase}, {MEANING[phase]}: {what}" if phase else what[0].upper() + what[1:]
+    doubt = "" if familiar else " The reference has no network like this one, so take it as a guess."
+    return state + doubt
 
 
 def _evidence(
