@@ -20,7 +20,8 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import alignment, curvature, functions, kernel, merging, paths, surface, theory
+    from landform import alignment, curvature, diagnosis, functions, kernel, merging, paths, surface, theory
+    from landform.diagnosis import diagnose
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,8 @@ __all__ = [
     "alignment",
     "curvature",
     "data",
+    "diagnose",
+    "diagnosis",
     "every",
     "functions",
     "kernel",
@@ -60,16 +63,18 @@ __all__ = [
 ]
 
 # Rooms that are loaded when first used: importing landform stays quick.
-_LATER = ("alignment", "curvature", "functions", "kernel", "merging", "paths", "surface", "theory")
+_LATER = ("alignment", "curvature", "diagnosis", "functions", "kernel", "merging", "paths", "surface", "theory")
 
 
 def __getattr__(name: str) -> Any:
     """Load a room at its first use."""
     if name in _LATER:
         return importlib.import_module(f"landform.{name}")
+    if name == "diagnose":
+        return importlib.import_module("landform.diagnosis").diagnose
     raise AttributeError(f"module 'landform' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """What there is, loaded or not."""
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *__all__})
