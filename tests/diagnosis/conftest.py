@@ -42,6 +42,12 @@ def made_rows(seed=0, widths=(2, 4, 8, 16, 32, 64), batches=(16, 32, 64, 128, 25
 
 
 @pytest.fixture(scope="session")
+def made_landscapes():
+    """Rows of as many made landscapes as are asked for, which differ in their noise."""
+    return lambda count: [row for seed in range(count) for row in made_rows(seed)]
+
+
+@pytest.fixture(scope="session")
 def landscape_rows():
     return made_rows()
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from landform.diagnosis._columns import LABELS
 from landform.diagnosis._failures import answers
 from landform.diagnosis._features import features, shared
+from landform.diagnosis._level import levelled
 from landform.diagnosis._md_tree import md_tree
 from landform.diagnosis._table import Table
 from landform.errors import BadInput
@@ -51,20 +52,23 @@ class Judge:
         measures: what it looks at.
         members: fitted classifiers, each on all features.
         slope: by what the mean log-odds of the members are multiplied, so that probabilities come true.
-        rows: on how many networks it was fitted.
+        seen: features of the networks on which it was fitted, ``[networks, features]``.
     """
 
     question: str
     measures: tuple[str, ...]
     members: tuple[Any, ...]
     slope: float
-    rows: int
+    seen: Numbers
 
-    def answer(self, table: Table) -> Answers:
-        """Answer the question for each row of a table; rows know nothing of one another.
+    def answer(self, table: Table, *, together: bool = False) -> Answers:
+        """Answer the question for each row of a table.
 
         Args:
             table: with the measures.
+            together: take the rows for one grid of networks, as diverse as those seen but perhaps of other data or
+                noisier labels, and bring its features in line with theirs (`levelled`); else rows know nothing of one
+                another.
 
         Returns:
             The answers.
@@ -73,7 +77,13 @@ class Judge:
             BadInput: when a measure is missing.
         """
         table.need(*self.measures)
-        first = _sigmoid(self.slope * _log_odds(self.members, features(table, self.measures)[1]))
+        names, values = features(table, self.measures)
+        if together and "flat" in names:
+            flat = names.index("flat")
+            rest = [place for place in range(len(names)) if place != flat]
+            here, there = values[:, flat] == 1, self.seen[:, flat] == 1
+            values[:, rest] = levelled(values[:, rest], self.seen[:, rest], here, there)
+        first = _sigmoid(self.slope * _log_odds(self.members, values))
         one, other = LABELS[self.question]
         return Answers(self.question, np.where(first >= 0.5, one, other), np.maximum(first, 1 - first), first)
 
@@ -109,11 +119,17 @@ def learn(table: Table, question: str, *, measures: Sequence[str] | None = None,
         )
     x = features(table.where(known), chosen)[1]
     members = _fitted(x, y, seed)
-    return Judge(question, chosen, members, _slope(x, y, seed), len(y))
+    return Judge(question, chosen, members, _slope(x, y, seed), x)
 
 
 def answer_table(
-    reference: Table, table: Table, question: str, *, method: Literal["ensemble", "md-tree"] = "ensemble", seed: int = 0
+    reference: Table,
+    table: Table,
+    question: str,
+    *,
+    method: Literal["ensemble", "md-tree"] = "ensemble",
+    together: bool = True,
+    seed: int = 0,
 ) -> Answers:
     """Learn from one table, answer a question for each row of another.
 
@@ -123,6 +139,7 @@ def answer_table(
         question: one of `LABELS`.
         method: ``"ensemble"``, or ``"md-tree"`` for the published tree, whose probability is the share of its answers
             that are right on the reference.
+        together: take the table's rows for one grid (see `Judge.answer`); the tree does not.
         seed: of what is random in the model.
 
     Returns:
@@ -132,7 +149,8 @@ def answer_table(
         BadInput: when the tables share too few measures, or there are too few answers to learn from.
     """
     if method == "ensemble":
-        return learn(reference, question, measures=shared(reference, table), seed=seed).answer(table)
+        judge = learn(reference, question, measures=shared(reference, table), seed=seed)
+        return judge.answer(table, together=together)
     right = answers(reference, question)
     tree = md_tree(reference, right, question)
     one, other = LABELS[question]
@@ -149,7 +167,7 @@ def _members(rows: int, seed: int, trees: int) -> list[Any]:
     Smooth ones carry over to networks unlike those seen, where trees only repeat the nearest; trees follow steps such
     as that between sharp and flat.
     """
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
@@ -162,10 +180,15 @@ def _members(rows: int, seed: int, trees: int) -> list[Any]:
     squares = PolynomialFeatures(2, include_bias=False)
     bumps = Nystroem(gamma=0.05, n_components=min(90, rows), random_state=seed)
     forest = ExtraTreesClassifier(trees, min_samples_leaf=2, max_features=4, random_state=seed)
+    boosted = HistGradientBoostingClassifier(
+        max_iter=trees // 2, learning_rate=12 / trees, min_samples_leaf=8, l2_regularization=1.0, random_state=seed
+    )
     return [
+        piped(StandardScaler(), LogisticRegression(C=0.5, max_iter=3000)),
         piped(StandardScaler(), squares, StandardScaler(), LogisticRegression(C=0.05, max_iter=3000)),
         piped(StandardScaler(), bumps, LogisticRegression(C=10.0, max_iter=3000)),
         piped(forest),
+        piped(boosted),
     ]
 
 

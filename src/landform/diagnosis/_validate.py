@@ -177,7 +177,7 @@ def _judged(seen: Table, new: Table, question: str, method: Method, seed: int) -
         told = md_tree(seen, answers(seen, question), question).predict(new)
         first: Numbers = (told == LABELS[question][0]).astype(np.float64)
         return first
-    return learn(seen, question, measures=shared(seen, new), seed=seed).answer(new).first
+    return learn(seen, question, measures=shared(seen, new), seed=seed).answer(new, together=True).first
 
 
 def _known(table: Table, question: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

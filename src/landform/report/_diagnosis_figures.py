@@ -40,7 +40,8 @@ def calibration_curve(found: Sequence[Validation], *, bins: int = 10) -> Figure:
         # Wilson's interval of one standard error: it does not shrink to nothing where all answers are right.
         n = np.array([len(g) for g in groups], dtype=np.float64)
         middle, half = (y + 0.5 / n) / (1 + 1 / n), np.sqrt(y * (1 - y) / n + 0.25 / n**2) / (1 + 1 / n)
-        lines.append(Series(one.held_out, x, y, "marked", place, middle - half, middle + half))
+        told = f"{one.held_out}: {one.accuracy:.1%} right, calibration error {one.calibration_error:.3f}"
+        lines.append(Series(told, x, y, "marked", place, middle - half, middle + half))
     straight = np.array([0.5, 1.0])
     lines.append(Series("as sure as right", straight, straight, "faint", len(found)))
     return Figure(
@@ -52,9 +53,7 @@ def calibration_curve(found: Sequence[Validation], *, bins: int = 10) -> Figure:
         Axis("probability given", limits=(0.48, 1.02)),
         Axis("share right", limits=(0.4, 1.03)),
         tuple(lines),
-        notes=tuple(f"{one.held_out}: {one.accuracy:.1%} right, calibration error {one.calibration_error:.3f}"
-                    for one in found),
-    )  # fmt: skip
+    )
 
 
 def confusion_map(found: Sequence[Validation]) -> HeatMap:
