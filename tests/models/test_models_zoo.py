@@ -18,7 +18,8 @@ ALL = pytest.mark.parametrize("case", CASES)
 
 
 def test_the_cases_cover_every_name() -> None:
-    assert {name for name, _, _ in CASES.values()} == set(models.names())
+    # Angles have no width and no second parametrisation: the quantum networks have a file of their own.
+    assert {name for name, _, _ in CASES.values()} | {"quantum_patches"} == set(models.names())
     assert all(callable(getattr(models, name)) for name in models.names())
 
 

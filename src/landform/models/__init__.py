@@ -8,6 +8,7 @@ from landform.models._build import build, names
 from landform.models._lenet import lenet
 from landform.models._mlp import mlp
 from landform.models._ntk import NTKConv2d, NTKLinear, scales
+from landform.models._quantum import QuantumPatches, quantum_patches
 from landform.models._resnet import resnet18, resnet20
 from landform.models._rnn import rnn
 from landform.models._small_cnn import small_cnn
@@ -18,10 +19,12 @@ from landform.models._wide_resnet import wide_resnet
 __all__ = [
     "NTKConv2d",
     "NTKLinear",
+    "QuantumPatches",
     "build",
     "lenet",
     "mlp",
     "names",
+    "quantum_patches",
     "resnet18",
     "resnet20",
     "rnn",

@@ -12,6 +12,7 @@ from landform.models._checks import one_of
 from landform.models._layers import Parametrisation
 from landform.models._lenet import lenet
 from landform.models._mlp import mlp
+from landform.models._quantum import quantum_patches
 from landform.models._resnet import resnet18, resnet20
 from landform.models._rnn import rnn
 from landform.models._small_cnn import small_cnn
@@ -29,6 +30,7 @@ _ZOO: dict[str, Callable[..., nn.Module]] = {
     "wide_resnet": wide_resnet,
     "transformer": transformer,
     "rnn": rnn,
+    "quantum_patches": quantum_patches,
 }
 
 
@@ -76,5 +78,6 @@ def build(
     for option in options:
         one_of(f"option of {name}", option, tuple(known))
     if width is not None:
+        one_of(f"option of {name}", "width", tuple(known))
         options["width"] = width
     return maker(inputs=inputs, classes=classes, seed=seed, parametrisation=parametrisation, **options)
