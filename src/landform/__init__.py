@@ -20,8 +20,9 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import alignment, curvature, diagnosis, functions, kernel, merging, paths, surface, theory
+    from landform import alignment, attacks, curvature, diagnosis, functions, kernel, merging, paths, surface, sweeps, theory
     from landform.diagnosis import diagnose
+    from landform.sweeps import sweep
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "Trained",
     "Trajectory",
     "alignment",
+    "attacks",
     "curvature",
     "data",
     "diagnose",
@@ -57,13 +59,27 @@ __all__ = [
     "spawn",
     "surface",
     "survey",
+    "sweep",
+    "sweeps",
     "theory",
     "train",
     "train_many",
 ]
 
 # Rooms that are loaded when first used: importing landform stays quick.
-_LATER = ("alignment", "curvature", "diagnosis", "functions", "kernel", "merging", "paths", "surface", "theory")
+_LATER = (
+    "alignment",
+    "attacks",
+    "curvature",
+    "diagnosis",
+    "functions",
+    "kernel",
+    "merging",
+    "paths",
+    "surface",
+    "sweeps",
+    "theory",
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -72,6 +88,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"landform.{name}")
     if name == "diagnose":
         return importlib.import_module("landform.diagnosis").diagnose
+    if name == "sweep":
+        return importlib.import_module("landform.sweeps").sweep
     raise AttributeError(f"module 'landform' has no attribute {name!r}")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from landform.attacks import Attack
 from landform.data import Dataset, Split
 from landform.errors import BadInput
 from landform.recording import Recorder, Trajectory
@@ -46,6 +47,7 @@ RECIPES = {
     "sgd": Recipe(epochs=4, batch_size=8, schedule="cosine", label_noise=0.1),
     "no momentum": Recipe(epochs=4, batch_size=8, momentum=0.0),
     "adamw": Recipe(epochs=4, batch_size=8, optimizer="adamw", lr=0.01, warmup=1),
+    "adversary": Recipe(epochs=4, batch_size=8, adversary=Attack("l2", 0.3, 2), adversarial=0.6),
 }
 EVERY = Recording(at=3, pairs=0.4, resumable_at=(6, 12))
 

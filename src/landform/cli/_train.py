@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from landform.training import Recipe, Trained
 
 _RECIPE = Group("Recipe", sort_key=1)
-_RECORDING = Group("Recording", sort_key=2)
+_ADVERSARY = Group("Adversary", sort_key=2)
+_RECORDING = Group("Recording", sort_key=3)
 
 
 def train(
@@ -48,6 +49,10 @@ def train(
     mixup: Annotated[float | None, Parameter(group=_RECIPE)] = None,
     seed: Annotated[int, Parameter(group=_RECIPE)] = 0,
     precision: Annotated[Literal["full", "bfloat16"], Parameter(group=_RECIPE)] = "full",
+    adversary: Annotated[Literal["linf", "l2"] | None, Parameter(group=_ADVERSARY)] = None,
+    adversary_eps: Annotated[float, Parameter(group=_ADVERSARY)] = 0.1,
+    adversary_steps: Annotated[int, Parameter(group=_ADVERSARY)] = 7,
+    adversarial: Annotated[float, Parameter(group=_ADVERSARY)] = 1.0,
     records: Annotated[int, Parameter(group=_RECORDING)] = 50,
     every: Annotated[int | None, Parameter(group=_RECORDING)] = None,
     pairs: Annotated[float, Parameter(group=_RECORDING)] = 0.4,
@@ -62,6 +67,7 @@ def train(
         landform train --out runs/mine --epochs 10 --lr 0.1
         landform train --out runs/cnn --model small_cnn --data cifar10
         landform train --out runs/own --model my_module:build
+        landform train --out runs/robust --adversary linf --adversary-eps 0.1 --adversary-steps 7
 
     Args:
         out: the folder to record the run in.
@@ -91,6 +97,10 @@ def train(
         seed: decides the order of the data and other noise, not the initial weights (--model-option seed=1).
         precision: bfloat16 multiplies and convolves in bfloat16, several times quicker on processors made for it; the
             weights and the optimiser keep their type.
+        adversary: train on inputs that an adversary moves within a ball of this norm before every step.
+        adversary_eps: radius of the ball, in the units of the inputs before they were normalised.
+        adversary_steps: gradient steps of the adversary; 1 is FGSM.
+        adversarial: share of the loss that is of the moved inputs; the rest is of the inputs as they are.
         records: how many times are recorded, log-spaced.
         every: record every so many steps instead.
         pairs: each recorded time gets a partner so many epochs later, for velocities; 0 for none.
@@ -98,8 +108,13 @@ def train(
         overwrite: replace the run that lies in the folder.
         json: print what came of it as JSON.
     """
+    from landform.attacks import Attack
     from landform.training import Recipe
 
+    against = None
+    if adversary is not None:
+        start: Literal["centre", "random"] = "centre" if adversary_steps == 1 else "random"
+        against = Attack(adversary, adversary_eps, adversary_steps, start=start)
     recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -118,6 +133,8 @@ def train(
         seed=seed,
         label_seed=label_seed,
         precision=precision,
+        adversary=against,
+        adversarial=adversarial,
     )
     if resume and overwrite:
         raise BadInput("--resume goes on with a run and --overwrite replaces it: give one of them.")

@@ -105,6 +105,45 @@ class Plain:
             each.append(value.detach().reshape(()))
         return torch.stack(each)
 
+    def slopes(
+        self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, step: int
+    ) -> Tensor:
+        """Gradient of each model's loss by its inputs, of the very function that the step differentiates by weights.
+
+        Dropout draws what it will draw in the step, and BatchNorm takes the batch's statistics; what layers write into
+        the buffers given is lost to whoever gives copies.
+
+        Args:
+            points: ``[K, P]``.
+            buffers: each model's buffers, ``[K, *shape]``.
+            inputs: ``[K, B, ...]``.
+            targets: ``[K, B, ...]``.
+            step: the step, which seeds dropout.
+
+        Returns:
+            ``[K, B, ...]``.
+        """
+        layout = self.function.layout
+        with torch.enable_grad():
+            leaf = inputs.detach().requires_grad_()
+            if self.stacked:
+                given = {name: stack(view) for name, view in layout.views(points.detach()).items()}
+                self._seed(self.seeds[: len(points)], step, points.device)
+                outputs = self.function.many(given, buffers, lambda net: self._outputs(net, stack(leaf)))
+                loss = self.loss(outputs, stack(targets))  # type: ignore[operator]
+                total = loss.raw.sum() if isinstance(loss, Stacked) else loss * len(points)
+            else:
+                losses: list[Tensor] = []
+                for k, point in enumerate(points.detach()):
+                    self._seed(self.seeds[k : k + 1], step, points.device)
+                    own = {name: buffer[k] for name, buffer in buffers.items()}
+                    x = leaf[k]
+                    outputs = self.function(layout.views(point), own, lambda net, x=x: self._outputs(net, x))  # type: ignore[misc]
+                    losses.append(self.loss(outputs, targets[k]).reshape(()))  # type: ignore[operator]
+                total = torch.stack(losses).sum()
+            (found,) = torch.autograd.grad(total, leaf)
+        return found
+
     def _outputs(self, net: nn.Module, x: Any) -> Any:
         """Outputs in the type of the points, of products in the precision asked for."""
         if not self._coarse:

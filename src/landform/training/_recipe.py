@@ -9,11 +9,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from landform.attacks import Attack
 from landform.errors import BadInput
 from landform.training._schedule import SCHEDULES, Array, Constant, Schedule, schedule_named
 
 # What all members of a stack must share; everything else may differ from one to the next.
-SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup", "precision")
+SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup", "precision",
+          "adversary", "adversarial")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Recipe:
     seed: int = 0
     label_seed: int | None = None
     precision: Literal["full", "bfloat16"] = "full"
+    adversary: Attack | None = None
+    adversarial: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be, by name."""
@@ -80,10 +84,14 @@ class Recipe:
             "mixup": self.mixup is None or self.mixup >= 0,
             "precision": self.precision in ("full", "bfloat16"),
             "nesterov": not self.nesterov or self.momentum > 0,
+            "adversary": self.adversary is None or isinstance(self.adversary, Attack),
+            "adversarial": 0 < self.adversarial <= 1,
         }
         for name, fine in checks.items():
             if not fine:
                 raise BadInput(f"The recipe's {name} cannot be {getattr(self, name)!r}.")
+        if self.adversary is not None and (self.adversary.restarts > 1 or self.adversary.objectives != ("loss",)):
+            raise BadInput("An adversary in training climbs the loss once: give restarts=1 and objective='loss'.")
 
     def steps(self, samples: int) -> int:
         """How many steps the training takes on a set of that many samples."""
@@ -112,7 +120,12 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Describe the recipe in plain values, for ``run.json``."""
-        return {**asdict(self), "schedule": {"name": _name_of(self.schedule), **asdict(self.schedule)}}  # type: ignore[arg-type]
+        told = {**asdict(self), "schedule": {"name": _name_of(self.schedule), **asdict(self.schedule)}}  # type: ignore[arg-type]
+        if self.adversary is None:  # as runs said before there were adversaries
+            del told["adversary"], told["adversarial"]
+        else:
+            told["adversary"] = self.adversary.to_json()
+        return told
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> Self:
@@ -134,6 +147,9 @@ class Recipe:
             plain["schedule"] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in schedule.items()})
             plain["betas"] = tuple(plain["betas"])
             plain.setdefault("precision", "full")  # not yet there in older runs
+            adversary = plain.get("adversary")
+            plain["adversary"] = None if adversary is None else Attack.from_json(adversary)
+            plain.setdefault("adversarial", 1.0)
             return cls(**{f.name: plain[f.name] for f in fields(cls)})
         except (KeyError, TypeError, ValueError) as why:
             raise BadInput(f"This is not the description of a recipe ({why}).") from None

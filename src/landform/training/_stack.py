@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landform.attacks import Space
 from landform.data import Dataset, Split
 from landform.errors import BadInput
 from landform.landscape import Loss, check_finite, check_labels, check_loss, find_device, first_line, loss_function
 from landform.layout import Layout
 from landform.stacked import Choice, Function, Unstackable, choose, count, refusal, stack
+from landform.training._adversarial import Adversarial
 from landform.training._batches import Batches
 from landform.training._books import Books
 from landform.training._confined import Within, undecayed
@@ -106,6 +108,8 @@ class Task:
         Raises:
             BadInput: when something does not fit; the message says what.
         """
+        if self.batches.recipes[0].adversary is not None:
+            Space.of(self.batches.data)  # says why, where there is none
         check_finite(self.batches.inputs, "inputs")
         check_finite(self.batches.targets, "targets")
         views = self.function.layout.views(point.to(self.batches.inputs.device, self.dtype))
@@ -167,14 +171,19 @@ def _in_step(
     task: Task, group: range, starts: Sequence[Start], choice: Choice, books: Books | None, progress: Progress | None
 ) -> list[End]:
     batches = task.batches.of_runs(group)
-    gradients: Gradients = Plain(
+    recipe, seeds = batches.recipes[0], [recipe.seed for recipe in batches.recipes]
+    plain = Plain(
         task.function,
         task.loss,
         stacked=choice.stack,
-        seeds=[recipe.seed for recipe in batches.recipes],
-        smoothing=batches.recipes[0].label_smoothing,
-        precision=batches.recipes[0].precision,
+        seeds=seeds,
+        smoothing=recipe.label_smoothing,
+        precision=recipe.precision,
     )
+    gradients: Gradients = plain
+    if recipe.adversary is not None:
+        space = Space.of(batches.data)
+        gradients = Adversarial(plain, recipe.adversary, recipe.adversarial, space, seeds)
     shown = _as_it_is
     if task.within is not None:
         gradients = confined = task.within.of_runs(group, gradients, batches.recipes, starts[0].point)
