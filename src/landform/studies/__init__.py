@@ -3,6 +3,9 @@
 from landform.studies._claim import CLAIMS, Claim, Verdict, read_claims, write_claims
 from landform.studies._deep_vs_kernel import SCALES, deep_vs_kernel
 from landform.studies._deep_vs_kernel_claims import claims_of
+from landform.studies._emergent import emergent_geometry, emergent_protocol_of, emergent_results
+from landform.studies._emergent_claims import claims_of_emergent, confined, intrinsic, order
+from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._family import Bundle, bundle
 from landform.studies._mergeability import Predicted, predict, rise
 from landform.studies._merging import merging_protocol_of, merging_results, merging_study
@@ -24,21 +27,30 @@ __all__ = [
     "TASKS",
     "Bundle",
     "Claim",
+    "EmergentProtocol",
     "MergingProtocol",
     "Predicted",
     "Protocol",
     "Study",
+    "Subject",
     "Verdict",
     "advantage",
     "bundle",
     "claims_of",
+    "claims_of_emergent",
     "claims_of_merging",
+    "confined",
     "deep_survey",
     "deep_vs_kernel",
+    "emergent_geometry",
+    "emergent_protocol_of",
+    "emergent_results",
     "fixed",
+    "intrinsic",
     "merging_protocol_of",
     "merging_results",
     "merging_study",
+    "order",
     "predict",
     "protocol_of",
     "read",
