@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: Literal["deep-vs-kernel", "merging"],
+    study: Literal["deep-vs-kernel", "emergent-geometry", "merging"],
     /,
     *,
     out: Path | None = None,
@@ -47,8 +47,8 @@ def reproduce(
         landform reproduce deep-vs-kernel --data moved_digits --model small_cnn --seeds 1 --out runs/cnn
 
     Args:
-        study: which paper: deep-vs-kernel (Fort et al. 2020), or merging (Khan et al. 2024), which has its own data and
-            models and no controls.
+        study: which paper: deep-vs-kernel (Fort et al. 2020); emergent-geometry (Fort & Ganguli 2019) and merging (Khan
+            et al. 2024), which have data and models of their own and no controls.
         out: the folder of the study; runs/STUDY-SCALE by default.
         scale: small takes minutes on a laptop, medium hours (on CIFAR-10), paper a GPU; tiny takes seconds and proves
             nothing.
