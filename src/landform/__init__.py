@@ -20,7 +20,19 @@ from landform.survey import survey
 from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
 
 if TYPE_CHECKING:
-    from landform import alignment, attacks, curvature, diagnosis, functions, kernel, merging, paths, surface, sweeps, theory
+    from landform import (
+        alignment,
+        attacks,
+        curvature,
+        diagnosis,
+        functions,
+        kernel,
+        merging,
+        paths,
+        surface,
+        sweeps,
+        theory,
+    )
     from landform.diagnosis import diagnose
     from landform.sweeps import sweep
 

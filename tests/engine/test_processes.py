@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
+import subprocess
+import sys
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from landform.engine import Engine, InProcess, Processes, Unit, cores
+from landform.engine import Engine, InProcess, Needs, Processes, Result, Unit, cores
+from landform.engine._room import Room
 from landform.errors import BadInput
 from landform.testing import EngineContract, draw
 
@@ -30,13 +38,114 @@ def nap(seconds: float) -> float:
     return seconds
 
 
-def test_a_process_that_dies_costs_its_own_units_and_no_other() -> None:
+def no_result() -> object:
+    return lambda: 1
+
+
+def mark(folder: Path, name: str, seconds: float) -> str:
+    """Work a while, having told which process it is that does so."""
+    (folder / f"{name}.{os.getpid()}").touch()
+    time.sleep(seconds)
+    return name
+
+
+def test_a_poisoned_unit_fails_alone() -> None:
     units = [Unit("a", die), *(Unit(str(i), nap, {"seconds": 0.01}) for i in range(6))]
-    results = {result.name: result for result in Processes(2).run(units)}
+    results = {result.name: result for result in Processes(2, retries=1).run(units)}
     assert set(results) == {unit.name for unit in units}
     assert results["a"].failure is not None
-    assert "died" in results["a"].failure
-    assert sum(result.value == 0.01 for result in results.values()) >= 5
+    assert "died 2 times (exit status 9)" in results["a"].failure
+    assert all(results[str(i)].value == 0.01 for i in range(6))
+
+
+def test_processes_killed_at_random_lose_nothing(tmp_path: Path) -> None:
+    engine = Processes(3, retries=20)
+    units = [Unit(str(i), mark, {"folder": tmp_path, "name": str(i), "seconds": 0.02}) for i in range(60)]
+    choose = random.Random(0)
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < 20 and not over.wait(0.02):
+            begun = {int(file.suffix[1:]) for file in tmp_path.iterdir()} | set(engine.pids)
+            alive = sorted(begun & set(engine.pids) - set(killed))
+            if alive:
+                killed.append(choose.choice(alive))
+                with suppress(ProcessLookupError):
+                    os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    results: list[Result] = []
+    try:
+        for result in engine.run(units):
+            results.append(result)
+            while len(results) == 50 and len(killed) < 20:  # the last units wait until all have been killed
+                time.sleep(0.01)
+    finally:
+        over.set()
+        killer.join()
+    assert len(killed) == 20
+    assert [result.failure for result in results] == [None] * 60
+    assert sorted(int(result.value) for result in results) == list(range(60))
+
+
+def test_a_unit_has_to_itself_what_it_needs(tmp_path: Path) -> None:
+    units = [Unit(str(i), alone, {"folder": tmp_path}, needs=Needs(cpus=2)) for i in range(4)]
+    assert all(result.value == 1 for result in Processes(2).run(units))
+    found = {r.name: r for r in Processes(1).run([Unit("a", here, needs=Needs(gpus=1000)), Unit("b", here)])}
+    assert "needs 1000 GPUs" in (found["a"].failure or "")
+    assert found["b"].failure is None
+
+
+def alone(folder: Path) -> int:
+    """How many units run at this time."""
+    (folder / str(os.getpid())).touch()
+    count = len(list(folder.iterdir()))
+    time.sleep(0.05)
+    (folder / str(os.getpid())).unlink()
+    return count
+
+
+def test_gpus_and_memory_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("landform.engine._room._memory", lambda: 100.0)
+    room = Room(8)
+    half, whole = Needs(gpus=0.5), Needs(gpus=1)
+    assert room.take(half) == (0,)
+    assert room.take(half) == (0,)
+    assert room.take(whole) == (1,)
+    assert room.take(half) is None
+    room.give(whole, (1,))
+    assert room.take(Needs(gpus=2)) is None
+    room.give(half, (0,))
+    room.give(half, (0,))
+    assert room.take(Needs(gpus=2, memory=60)) == (0, 1)
+    assert room.take(Needs(memory=60)) is None
+    assert room.refusal(Needs(gpus=3)) is not None
+    assert room.refusal(Needs(memory=101)) is not None
+    assert room.refusal(Needs(cpus=100)) is None
+    room.give(Needs(gpus=2, memory=60), (0, 1))
+    assert room.take(Needs(cpus=100)) is None  # all there are, but some are taken
+    assert (room.cpus, room.memory, room.gpus) == (8, 100.0, [1.0, 1.0])
+    assert room.take(Needs(cpus=100)) == ()
+
+
+def test_what_cannot_be_sent_back_is_a_failure() -> None:
+    results = {r.name: r for r in Processes(1).run([Unit("a", no_result), Unit("b", here)])}
+    assert "sent back" in (results["a"].failure or "")
+    assert results["b"].failure is None
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from landform.engine import Processes, Unit\nfrom landform.testing import draw\n"
+        "print(list(Processes(1).run([Unit('a', draw, {'count': 1})])))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "could not start" in done.stderr
 
 
 def test_units_run_elsewhere_and_give_the_bits_they_give_here() -> None:
@@ -56,3 +165,7 @@ def test_misuse() -> None:
     assert cores() >= 1
     with pytest.raises(BadInput, match="at least 1"):
         Processes(0)
+    with pytest.raises(BadInput, match="retries is -1"):
+        Processes(1, retries=-1)
+    with pytest.raises(BadInput, match="needs 0 CPUs"):
+        Processes(1).run([Unit("a", here, needs=Needs(cpus=0))])

@@ -24,6 +24,7 @@ from landform.cli._reproduce import reproduce
 from landform.cli._show import Stopped, say
 from landform.cli._surface import surface
 from landform.cli._survey import survey
+from landform.cli._sweep import status, sweep
 from landform.cli._taxonomy import taxonomy
 from landform.cli._train import train
 from landform.errors import BadInput
@@ -61,6 +62,8 @@ for _command in (
     merge,
     taxonomy,
     diagnose,
+    sweep,
+    status,
     info,
 ):
     app.command(_command)

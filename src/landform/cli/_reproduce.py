@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: Literal["deep-vs-kernel", "emergent-geometry", "merging"],
+    study: Literal["adversarial-kernel", "adversarial-landscape", "deep-vs-kernel", "emergent-geometry", "merging"],
     /,
     *,
     out: Path | None = None,
@@ -31,6 +31,7 @@ def reproduce(
     seeds: int | None = None,
     controls: bool = False,
     device: str = "auto",
+    engine: str | None = None,
     processes: int | None = None,
     format: Literal["html", "pdf", "png"] = "html",
     json: Annotated[bool, Parameter(name="--json")] = False,
@@ -59,6 +60,8 @@ def reproduce(
         seeds: how many runs, each with an initialisation and an order of the data of its own.
         controls: also run what should change the verdicts: a smaller step, another schedule, another task.
         device: auto, cpu, cuda or mps.
+        engine: where it is worked: inline (one unit after the other), local (processes of this machine; the default),
+            ray, or the address of a Ray cluster that sees the folder, ray://host:port.
         processes: how many measure at once; as many as there are cores by default.
         format: also print the page as a PDF, or as a picture (needs Chromium or Chrome).
         json: print the claims as JSON.
@@ -80,6 +83,7 @@ def reproduce(
         out or Path("runs") / f"{study}-{scale}",
         study=study,
         json=json,
+        engine=engine,
         processes=processes,
         format=format,
         scale=scale,
@@ -94,6 +98,7 @@ def run_study(
     *,
     study: str = "deep-vs-kernel",
     json: bool,
+    engine: str | None = None,
     processes: int | None = None,
     format: Literal["html", "pdf", "png"] = "html",
     **asked: Any,
@@ -104,11 +109,13 @@ def run_study(
         out: the folder.
         study: its name.
         json: print the claims as JSON.
+        engine: where it is worked.
         processes: how many measure at once.
         format: what else the page is printed as.
         **asked: options of the study.
     """
-    from landform.engine import Engine, InProcess, Processes, cores
+    from landform import store
+    from landform.engine import Ledger, cores, engine_named
     from landform.report import check_browser, print_page
     from landform.report import report as write
     from landform.studies import STUDIES
@@ -117,9 +124,9 @@ def run_study(
         check_browser()
     started = time.perf_counter()
     count = cores() if processes is None else processes
-    engine: Engine = InProcess(threads=1) if count == 1 else Processes(count)
+    ledger = Ledger(engine_named(engine, processes=count), store.make_folder(out), f"study {study}")
     with threads(few()), going_on(f"The same command with --out {out} goes on where it stopped."):
-        claims = STUDIES[study].run(out, engine=engine, say=say, progress=_bars, **asked)
+        claims = STUDIES[study].run(out, engine=ledger, say=say, progress=_bars, **asked)
     try:
         page: Path | None = write(out)
         printed = None if page is None or format == "html" else print_page(page, format)

@@ -17,6 +17,10 @@ class InProcess:
     """Runs units in the order given, in this process.
 
     A unit starts when its result is asked for, so whoever stops iterating stops the work.
+
+    Attributes:
+        threads: torch threads for units that do not ask for a number.
+        running: name of the unit that is being worked on.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -32,6 +36,10 @@ class InProcess:
         if threads is not None and threads < 1:
             raise BadInput(f"threads is {threads}: give at least 1, or None to leave them as they are.")
         self.threads = threads
+        self.running: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "one unit after the other, here"
 
     def run(self, units: Sequence[Unit], *, progress: Progress | None = None) -> Iterator[Result]:
         """Run units; see `Engine.run`.
@@ -56,6 +64,13 @@ class InProcess:
             yield result
 
     def _run(self, unit: Unit) -> Result:
+        self.running = (unit.name,)
+        try:
+            return self._call(unit)
+        finally:
+            self.running = ()
+
+    def _call(self, unit: Unit) -> Result:
         with _as_it_was(unit.threads or self.threads, seed_of(unit)):
             start = time.perf_counter()
             try:

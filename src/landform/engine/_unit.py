@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -10,6 +11,21 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from landform.errors import BadInput
 
 Progress: TypeAlias = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a unit must have to itself while it runs; an engine starts it when so much is free.
+
+    Attributes:
+        cpus: cores; one that asks for more than a machine has gets all of them.
+        gpus: GPUs; a share such as 0.25 lets four units use one.
+        memory: bytes.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -21,12 +37,14 @@ class Unit:
         function: a function at the top of a module, so that another process can find it.
         arguments: its keyword arguments, all of which can be pickled; the function does not change them.
         threads: torch threads it should run on; None leaves that to the engine.
+        needs: what it must have to itself; an engine that runs one unit after the other need not look at it.
     """
 
     name: str
     function: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
+    needs: Needs = Needs()
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,8 @@ class Engine(Protocol):
 
     What an engine promises, and `landform.testing.EngineContract` checks:
 
-    - every unit runs exactly once, and its one result is yielded as soon as it is there, in any order;
+    - every unit runs, and its one result is yielded as soon as it is there, in any order; it runs once, unless the
+      process or the machine it runs on is lost before it has ended: then it runs again, a limited number of times;
     - a unit that raises yields a result with its failure, and the others go on;
     - a unit gets the same bits from every engine and in every order: it runs with torch's global generator seeded
       from its name (`seed_of`), on the threads it asks for;
@@ -89,7 +108,7 @@ def check_units(units: Sequence[Unit]) -> None:
         units: the work.
 
     Raises:
-        BadInput: when two have the same name, or one asks for less than one thread.
+        BadInput: when two have the same name, or one asks for what cannot be.
     """
     seen: set[str] = set()
     for unit in units:
@@ -97,6 +116,12 @@ def check_units(units: Sequence[Unit]) -> None:
             raise BadInput(f"Two units of work are named {unit.name!r}: give each a name of its own.")
         if unit.threads is not None and unit.threads < 1:
             raise BadInput(f"Unit {unit.name!r} asks for {unit.threads} threads: give at least 1, or None.")
+        needs = unit.needs
+        if not (0 < needs.cpus < math.inf and 0 <= needs.gpus < math.inf and 0 <= needs.memory < math.inf):
+            raise BadInput(
+                f"Unit {unit.name!r} needs {needs.cpus} CPUs, {needs.gpus} GPUs and {needs.memory} bytes: give more "
+                "than 0 CPUs, and at least 0 of the others."
+            )
         seen.add(unit.name)
 
 

@@ -17,7 +17,7 @@ from landform import data as data_room
 from landform import models, store
 from landform.atlas import Atlas
 from landform.data import Dataset
-from landform.engine import Engine, InProcess, Unit
+from landform.engine import Engine, InProcess, Unit, run_missing
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.probes import Probe, get
@@ -179,7 +179,7 @@ def deep_vs_kernel(
     units = [
         Unit(f"children of {_run_name(k)}", _train_children, {**arguments, "seed": k}) for k in range(chosen.seeds)
     ]
-    _run(runner, units, bar("children"))
+    run_missing(units, engine=runner, progress=bar("children"))
     told("Measuring along the parents, and between their children ...")
     for seed in range(chosen.seeds):
         _measure(folder, chosen, device, seed, runner, bar(f"measuring {_run_name(seed)}"))
@@ -375,12 +375,3 @@ def _measure(folder: Path, protocol: Protocol, device: str, seed: int, engine: E
     train = Landscape(net, dataset, device=device)
     sets = {"train": train, "test": train.on(dataset.test)}
     survey(folder / _run_name(seed), sets, probes=probes_of(protocol), engine=engine, progress=bar)
-
-
-def _run(engine: Engine, units: list[Unit], bar: Progress) -> None:
-    """Run units, and raise the first failure when all have been tried."""
-    failures = [result for result in engine.run(units, progress=bar) if result.failure is not None]
-    if failures:
-        raise BadInput(
-            f"{failures[0].name} failed ({failures[0].failure}): run the study again, which keeps what is done."
-        )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from landform import merging, paths, store, surface
 from landform.data import Augment
-from landform.engine import Engine, InProcess, Unit
+from landform.engine import Engine, Unit, run_missing
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.layout import Layout
@@ -134,11 +134,7 @@ def merging_study(
         f"on {data.name}, and merging them in every way: {len(left)} of {len(wanted)} parts are left ..."
     )
     bar = None if progress is None else progress("merging")
-    failures = [result for result in (engine or InProcess()).run(left, progress=bar) if result.failure is not None]
-    if failures:
-        raise BadInput(
-            f"{failures[0].name} failed ({failures[0].failure}): run the study again, which keeps what is done."
-        )
+    run_missing(left, engine=engine, progress=bar)
     claims = claims_of_merging(chosen, merging_results(folder), name)
     write_claims(folder, claims)
     return claims
