@@ -1,0 +1,137 @@
+"""The taxonomy of loss landscapes over load and temperature (Yang et al. 2021), and of pruned networks.
+
+A grid of networks is trained and measured cell by cell; what is left in the end is a table that `lf.diagnosis` reads,
+and the claims held against it: see `docs/taxonomy-study.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from landform import store
+from landform.engine import Engine, Unit
+from landform.errors import BadInput
+from landform.studies._claim import Claim, write_claims
+from landform.studies._parts import keep, run_parts
+from landform.studies._taxonomy_claims import TOLERANCE, claims_of_taxonomy
+from landform.studies._taxonomy_measure import RESULTS, measure_group
+from landform.studies._taxonomy_protocol import TAXONOMY_SCALES, Cell, TaxonomyProtocol
+from landform.studies._taxonomy_pruning import PRUNING, measure_pruned, pruned
+from landform.studies._taxonomy_table import moved, read_own_table, table_rows, write_table
+
+NAME = "taxonomy"
+QUESTION = "which knob of a network to turn: phases of loss landscapes over load and temperature (Yang et al. 2021)"
+SCHEMA = 1
+Progress = Callable[[int, int], object]
+
+
+def taxonomy_study(
+    out: str | Path,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    protocol: TaxonomyProtocol | None = None,
+    device: str = "auto",
+    engine: Engine | None = None,
+    say: Callable[[str], object] | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> list[Claim]:
+    """Train a grid of networks, measure it, and hold the claims against the table; goes on where it was stopped.
+
+    Args:
+        out: folder for the results, ``table.csv``, ``claims.json`` and the report.
+        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), ``"paper"`` (ResNet18, a
+            cluster), or ``"tiny"``, to see in seconds what comes out.
+        seeds: how many networks of each cell.
+        protocol: everything at once, in place of a scale.
+        device: where to train and to measure.
+        engine: where the units of work run; here, one after the other, by default.
+        say: told in a sentence what is going on.
+        progress: given a title, returns what is called with (done, total).
+
+    Returns:
+        The claims.
+
+    Raises:
+        BadInput: when something given does not fit, or another study lies in the folder.
+    """
+    if protocol is None and scale not in TAXONOMY_SCALES:
+        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(TAXONOMY_SCALES)}.")
+    chosen = protocol or TAXONOMY_SCALES[scale]
+    if seeds is not None:
+        chosen = replace(chosen, seeds=seeds)
+    folder = store.make_folder(out)
+    name = scale if protocol is None else "own"
+    tell = say or (lambda text: None)
+    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
+    networks = len(chosen.cells()) * chosen.seeds
+    run_parts(
+        folder,
+        parts_of(chosen, folder, device),
+        engine=engine,
+        progress=None if progress is None else progress("the grid"),
+        left=lambda left: tell(
+            f"Training {networks} networks in {len(chosen.cells())} cells on {chosen.data}: {left} are left ..."
+        ),
+    )
+    cells = taxonomy_cells(folder)
+    write_table(folder, table_rows(cells, chosen.steps))
+    claims = claims_of_taxonomy(chosen, read_own_table(folder, chosen.data), cells, pruned(folder), name)
+    write_claims(folder, claims)
+    far = sum(abs(value) > TOLERANCE for value in moved(cells))
+    if far:
+        tell(
+            f"Warning: mode connectivity of {far} of {len(cells)} cells moves by more than {TOLERANCE:g} point when "
+            f"the steps of its curves are doubled to {2 * chosen.steps}: networks are at least as connected as it says."
+        )
+    return claims
+
+
+def taxonomy_cells(folder: str | Path) -> list[dict[str, Any]]:
+    """What was measured of each cell of the grid.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The cells there are, by width, data, noise and batch size.
+    """
+    found: list[dict[str, Any]] = []
+    for path in sorted(Path(folder, RESULTS).glob("*.json")):
+        if path.stem != PRUNING:
+            found += store.read_json(path)["cells"]
+    return sorted(found, key=lambda c: (c["width"], c["data"], c["label_noise"], c["batch_size"]))
+
+
+def parts_of(protocol: TaxonomyProtocol, folder: Path, device: str) -> list[Unit]:
+    """The units of work of a study, those that take longest first.
+
+    Args:
+        protocol: the study's.
+        folder: of the study.
+        device: where to train and to measure.
+
+    Returns:
+        One for each width and amount of data, and each batch size where networks are too large for stacks; and one for
+        the pruned networks.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in protocol.cells():
+        amount = "all" if cell.amount is None else str(cell.amount)
+        name = f"width-{cell.width}-data-{amount}" + (f"-batch-{cell.batch_size}" if protocol.apart else "")
+        groups.setdefault(name, []).append(cell)
+    shared = {"folder": folder, "protocol": protocol, "device": device}
+    units = []
+    if protocol.pruning is not None:
+        units.append(Unit(PRUNING, measure_pruned, shared))
+    ordered = sorted(groups, key=lambda name: -sum(_cost(cell) for cell in groups[name]))
+    return units + [Unit(name, measure_group, {**shared, "cells": groups[name], "name": name}) for name in ordered]
+
+
+def _cost(cell: Cell) -> float:
+    """Grows with the time that a cell takes: small batches make many steps, wide networks long ones."""
+    return (cell.amount or 1) * (math.sqrt(cell.width) / cell.batch_size + cell.width / 100)
