@@ -26,7 +26,7 @@ from landform.studies._taxonomy import parts_of, taxonomy_cells, taxonomy_study
 from landform.studies._taxonomy_claims import claims_of_taxonomy
 from landform.studies._taxonomy_measure import _mixed, _sharpness, measure_group, signed
 from landform.studies._taxonomy_protocol import (
-    TAXONOMY_SCALES,
+    SCALES,
     Block,
     Cell,
     Pruning,
@@ -146,9 +146,9 @@ def test_a_study_goes_on_and_refuses_another(study: Path) -> None:
 
 
 def test_protocols_survive_json() -> None:
-    for protocol in (*TAXONOMY_SCALES.values(), TINY):
+    for protocol in (*SCALES.values(), TINY):
         assert taxonomy_protocol_of(json.loads(json.dumps({"protocol": protocol.to_json()}))) == protocol
-    small = TAXONOMY_SCALES["small"]
+    small = SCALES["small"]
     assert len(small.cells()) >= 80
     assert small.seeds == 4
     with pytest.raises(BadInput, match="2 networks"):

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: Literal["adversarial-kernel", "adversarial-landscape", "deep-vs-kernel", "emergent-geometry", "merging"],
+    study: Literal[
+        "adversarial-kernel", "adversarial-landscape", "deep-vs-kernel", "emergent-geometry", "merging", "taxonomy"
+    ],
     /,
     *,
     out: Path | None = None,
@@ -48,8 +50,8 @@ def reproduce(
         landform reproduce deep-vs-kernel --data moved_digits --model small_cnn --seeds 1 --out runs/cnn
 
     Args:
-        study: which paper: deep-vs-kernel (Fort et al. 2020); emergent-geometry (Fort & Ganguli 2019) and merging (Khan
-            et al. 2024), which have data and models of their own and no controls.
+        study: which paper: deep-vs-kernel (Fort et al. 2020); emergent-geometry (Fort & Ganguli 2019), merging (Khan
+            et al. 2024) and taxonomy (Yang et al. 2021), which have data and models of their own and no controls.
         out: the folder of the study; runs/STUDY-SCALE by default.
         scale: small takes minutes on a laptop, medium hours (on CIFAR-10), paper a GPU; tiny takes seconds and proves
             nothing.

@@ -16,7 +16,12 @@ from landform.studies import CLAIMS, Claim, read_claims
 
 STUDY = "study.json"
 # Where the page of each study is put together.
-_PAGES = {"deep-vs-kernel": "_deep_page", "emergent-geometry": "_emergent_page", "merging": "_merging_page"}
+_PAGES = {
+    "deep-vs-kernel": "_deep_page",
+    "emergent-geometry": "_emergent_page",
+    "merging": "_merging_page",
+    "taxonomy": "_taxonomy_study_page",
+}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from landform.studies._moving import advantage, read, series, together, transiti
 from landform.studies._own_run import EVERYTHING, deep_survey
 from landform.studies._protocol import Protocol, protocol_of
 from landform.studies._registry import STUDIES, Study
+from landform.studies._taxonomy import taxonomy_cells, taxonomy_study
+from landform.studies._taxonomy_claims import claims_of_taxonomy
+from landform.studies._taxonomy_protocol import TaxonomyProtocol, taxonomy_protocol_of
 
 __all__ = [
     "CHOICES",
@@ -33,12 +36,14 @@ __all__ = [
     "Protocol",
     "Study",
     "Subject",
+    "TaxonomyProtocol",
     "Verdict",
     "advantage",
     "bundle",
     "claims_of",
     "claims_of_emergent",
     "claims_of_merging",
+    "claims_of_taxonomy",
     "confined",
     "deep_survey",
     "deep_vs_kernel",
@@ -58,6 +63,9 @@ __all__ = [
     "rise",
     "series",
     "settings_of",
+    "taxonomy_cells",
+    "taxonomy_protocol_of",
+    "taxonomy_study",
     "together",
     "transitions",
     "write_claims",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from landform.studies import _deep_vs_kernel as deep
 from landform.studies import _emergent as emergent
 from landform.studies import _merging as merging
+from landform.studies import _taxonomy as taxonomy
 from landform.studies._claim import Claim
 
 
@@ -32,4 +33,5 @@ STUDIES: dict[str, Study] = {
     deep.NAME: Study(deep.NAME, deep.QUESTION, tuple(deep.SCALES), deep.deep_vs_kernel),
     emergent.NAME: Study(emergent.NAME, emergent.QUESTION, tuple(emergent.SCALES), emergent.emergent_geometry),
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
+    taxonomy.NAME: Study(taxonomy.NAME, taxonomy.QUESTION, tuple(taxonomy.SCALES), taxonomy.taxonomy_study),
 }

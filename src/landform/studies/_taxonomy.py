@@ -19,7 +19,7 @@ from landform.studies._claim import Claim, write_claims
 from landform.studies._parts import keep, run_parts
 from landform.studies._taxonomy_claims import TOLERANCE, claims_of_taxonomy
 from landform.studies._taxonomy_measure import RESULTS, measure_group
-from landform.studies._taxonomy_protocol import TAXONOMY_SCALES, Cell, TaxonomyProtocol
+from landform.studies._taxonomy_protocol import SCALES, Cell, TaxonomyProtocol
 from landform.studies._taxonomy_pruning import PRUNING, measure_pruned, pruned
 from landform.studies._taxonomy_table import moved, read_own_table, table_rows, write_table
 
@@ -59,9 +59,9 @@ def taxonomy_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in TAXONOMY_SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(TAXONOMY_SCALES)}.")
-    chosen = protocol or TAXONOMY_SCALES[scale]
+    if protocol is None and scale not in SCALES:
+        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
+    chosen = protocol or SCALES[scale]
     if seeds is not None:
         chosen = replace(chosen, seeds=seeds)
     folder = store.make_folder(out)

@@ -227,7 +227,7 @@ _BATCHES = (16, 32, 64, 128, 256, 512)
 _WIDTHS = (4, 6, 8, 12, 16, 32, 64, 128)
 _DIGITS = Recipe(epochs=100, lr=0.05, momentum=0.9)
 
-TAXONOMY_SCALES: Mapping[str, TaxonomyProtocol] = {
+SCALES: Mapping[str, TaxonomyProtocol] = {
     "small": TaxonomyProtocol(
         data="digits",
         model="mlp",
