@@ -18,6 +18,15 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what a fixture makes for their file stay on one worker (--dist loadgroup): it is made once."""
+    for item in items:
+        known = getattr(item, "_fixtureinfo", None)
+        if known and any(d.scope == "module" for defs in known.name2fixturedefs.values() for d in defs):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 def _devices() -> list[object]:
     def missing(found: bool, name: str) -> pytest.MarkDecorator:
         return pytest.mark.skipif(not found, reason=f"no {name} device on this machine")

@@ -66,9 +66,9 @@ class Judge:
 
         Args:
             table: with the measures.
-            together: take the rows for one grid of networks, as diverse as those seen but perhaps of other data or
-                noisier labels, and bring its features in line with theirs (`levelled`); else rows know nothing of one
-                another.
+            together: take the rows for one grid of networks, as diverse as those seen but perhaps of another data set
+                or noisier labels, and bring its features in line with theirs (`levelled`); else rows know nothing of
+                one another. Never for data-or-batch: an amount of data moves a whole grid just so, and is the answer.
 
         Returns:
             The answers.
@@ -78,7 +78,7 @@ class Judge:
         """
         table.need(*self.measures)
         names, values = features(table, self.measures)
-        if together and "flat" in names:
+        if together and "flat" in names and self.question != "data-or-batch":
             flat = names.index("flat")
             rest = [place for place in range(len(names)) if place != flat]
             here, there = values[:, flat] == 1, self.seen[:, flat] == 1

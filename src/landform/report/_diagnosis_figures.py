@@ -40,7 +40,7 @@ def calibration_curve(found: Sequence[Validation], *, bins: int = 10) -> Figure:
         # Wilson's interval of one standard error: it does not shrink to nothing where all answers are right.
         n = np.array([len(g) for g in groups], dtype=np.float64)
         middle, half = (y + 0.5 / n) / (1 + 1 / n), np.sqrt(y * (1 - y) / n + 0.25 / n**2) / (1 + 1 / n)
-        told = f"{one.held_out}: {one.accuracy:.1%} right, calibration error {one.calibration_error:.3f}"
+        told = f"{one.held_out.removesuffix(' at a time')}: {one.accuracy:.1%}, off by {one.calibration_error:.3f}"
         lines.append(Series(told, x, y, "marked", place, middle - half, middle + half))
     straight = np.array([0.5, 1.0])
     lines.append(Series("as sure as right", straight, straight, "faint", len(found)))
@@ -48,10 +48,11 @@ def calibration_curve(found: Sequence[Validation], *, bins: int = 10) -> Figure:
         f"calibration-{question}",
         f"Do the probabilities come true? ({question})",
         "Answers in groups of equally many, by the probability that the diagnosis gave them; above the diagonal it was "
-        "more often right than it said. Bands are one standard error.",
+        "more often right than it said. The legend has the share of right answers and the calibration error; bands are "
+        "one standard error.",
         "Networks that were left out together are not independent, so the bands are narrower than the doubt.",
         Axis("probability given", limits=(0.48, 1.02)),
-        Axis("share right", limits=(0.4, 1.03)),
+        Axis("share right", limits=(0.2, 1.03)),
         tuple(lines),
     )
 

@@ -38,7 +38,7 @@ Progress = Callable[[int, int], object]
 # Share of the distance between two sources below which a third point does not span a plane with them.
 _APART = 1e-3
 # Test samples that a plane is read on, at most, and places along each of its sides.
-_SHOWN, _STEPS = 800, 31
+_SHOWN, _STEPS = 800, 21
 
 _DIGITS = Recipe(epochs=20, batch_size=32, lr=0.03, momentum=0.9, schedule="cosine")
 
