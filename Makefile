@@ -102,12 +102,16 @@ WORKERS = $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 # Tests that measure time run alone, after the others.
 .PHONY: check
 check: setup  ## pytest, with every code block of README and docs
-	$(call step,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 -m "not timing")
+	$(call step,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup -m "not timing and not slow")
 	$(call step,tests that measure time,OMP_NUM_THREADS=1 $(BIN)/pytest -m timing)
+
+.PHONY: test-slow
+test-slow: setup  ## the tests that `make test` leaves out: a Ray cluster of two nodes that loses workers and a node
+	$(call step,slow tests,OMP_NUM_THREADS=1 $(BIN)/pytest -m slow)
 
 .PHONY: test-lowest
 test-lowest: $(LOWEST)/.is-set-up  ## the tests at the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(call step,tests at the lowest versions: torch $(LOWEST_TORCH),OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n auto --maxprocesses 8 -m "not timing")
+	$(call step,tests at the lowest versions: torch $(LOWEST_TORCH),OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n auto --maxprocesses 8 --dist loadgroup -m "not timing and not slow")
 
 $(LOWEST)/bin/python:
 	$(call make_venv,$(LOWEST))

@@ -9,20 +9,31 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from landform.engine import Engine, InProcess, Needs, Processes, Result, Unit, cores
+from landform.engine import Engine, InProcess, Needs, Processes, Unit, cores
 from landform.engine._room import Room
 from landform.errors import BadInput
 from landform.testing import EngineContract, draw
 
 
+# Starting a process takes seconds: what can share them does.
+SHARED = Processes(2, retries=1)
+
+
 class TestProcesses(EngineContract):
     def engine(self) -> Engine:
-        return Processes(2)
+        return SHARED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    SHARED.close()
 
 
 def here() -> int:
@@ -42,58 +53,57 @@ def no_result() -> object:
     return lambda: 1
 
 
-def mark(folder: Path, name: str, seconds: float) -> str:
-    """Work a while, having told which process it is that does so."""
+def mark(folder: Path, name: str, last: bool) -> str:
+    """Tell which process works on this; the last units work until enough processes have been killed."""
     (folder / f"{name}.{os.getpid()}").touch()
-    time.sleep(seconds)
+    deadline = time.monotonic() + (300 if last else 0.02)
+    while time.monotonic() < deadline and not (folder / "enough").exists():
+        time.sleep(0.01)
     return name
 
 
 def test_a_poisoned_unit_fails_alone() -> None:
     units = [Unit("a", die), *(Unit(str(i), nap, {"seconds": 0.01}) for i in range(6))]
-    results = {result.name: result for result in Processes(2, retries=1).run(units)}
+    results = {result.name: result for result in SHARED.run(units)}
     assert set(results) == {unit.name for unit in units}
     assert results["a"].failure is not None
     assert "died 2 times (exit status 9)" in results["a"].failure
     assert all(results[str(i)].value == 0.01 for i in range(6))
 
 
-def test_processes_killed_at_random_lose_nothing(tmp_path: Path) -> None:
-    engine = Processes(3, retries=20)
-    units = [Unit(str(i), mark, {"folder": tmp_path, "name": str(i), "seconds": 0.02}) for i in range(60)]
+@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_processes_killed_at_random_lose_nothing(count: int, tmp_path: Path) -> None:
+    engine = Processes(2, retries=20)
+    units = [Unit(str(i), mark, {"folder": tmp_path, "name": str(i), "last": i >= 45}) for i in range(60)]
     choose = random.Random(0)
     killed: list[int] = []
     over = threading.Event()
 
     def kill() -> None:
-        while len(killed) < 20 and not over.wait(0.02):
-            begun = {int(file.suffix[1:]) for file in tmp_path.iterdir()} | set(engine.pids)
-            alive = sorted(begun & set(engine.pids) - set(killed))
+        while len(killed) < count and not over.wait(0.02):
+            alive = sorted(set(engine.pids) - set(killed))
             if alive:
                 killed.append(choose.choice(alive))
                 with suppress(ProcessLookupError):
                     os.kill(killed[-1], signal.SIGKILL)
+        (tmp_path / "enough").touch()
 
     killer = threading.Thread(target=kill)
     killer.start()
-    results: list[Result] = []
     try:
-        for result in engine.run(units):
-            results.append(result)
-            while len(results) == 50 and len(killed) < 20:  # the last units wait until all have been killed
-                time.sleep(0.01)
+        results = list(engine.run(units))
     finally:
         over.set()
         killer.join()
-    assert len(killed) == 20
+    assert len(killed) == count
     assert [result.failure for result in results] == [None] * 60
     assert sorted(int(result.value) for result in results) == list(range(60))
 
 
 def test_a_unit_has_to_itself_what_it_needs(tmp_path: Path) -> None:
     units = [Unit(str(i), alone, {"folder": tmp_path}, needs=Needs(cpus=2)) for i in range(4)]
-    assert all(result.value == 1 for result in Processes(2).run(units))
-    found = {r.name: r for r in Processes(1).run([Unit("a", here, needs=Needs(gpus=1000)), Unit("b", here)])}
+    assert all(result.value == 1 for result in SHARED.run(units))
+    found = {r.name: r for r in SHARED.run([Unit("a", here, needs=Needs(gpus=1000)), Unit("b", here)])}
     assert "needs 1000 GPUs" in (found["a"].failure or "")
     assert found["b"].failure is None
 
@@ -132,7 +142,7 @@ def test_gpus_and_memory_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_cannot_be_sent_back_is_a_failure() -> None:
-    results = {r.name: r for r in Processes(1).run([Unit("a", no_result), Unit("b", here)])}
+    results = {r.name: r for r in SHARED.run([Unit("a", no_result), Unit("b", here)])}
     assert "sent back" in (results["a"].failure or "")
     assert results["b"].failure is None
 
@@ -150,13 +160,13 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
 
 def test_units_run_elsewhere_and_give_the_bits_they_give_here() -> None:
     units = [Unit(str(i), draw, {"count": 3}) for i in range(3)]
-    there = {result.name: result.value for result in Processes(2).run(units)}
+    there = {result.name: result.value for result in SHARED.run(units)}
     assert all((there[result.name] == result.value).all() for result in InProcess().run(units))
-    assert os.getpid() not in {result.value for result in Processes(1).run([Unit("here", here)])}
+    assert os.getpid() not in {result.value for result in SHARED.run([Unit("here", here)])}
 
 
 def test_what_cannot_be_sent_is_a_failure() -> None:
-    results = {r.name: r for r in Processes(1).run([Unit("a", lambda: 1), Unit("b", here)])}
+    results = {r.name: r for r in SHARED.run([Unit("a", lambda: 1), Unit("b", here)])}
     assert "another process" in (results["a"].failure or "")
     assert results["b"].failure is None
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -45,10 +46,12 @@ def die() -> None:
     os._exit(9)
 
 
-def place(folder: Path, name: str, seconds: float) -> str:
-    """Leave word of the process, as files that the test looks for; then work a while."""
+def place(folder: Path, name: str, last: bool) -> str:
+    """Tell which process works on this; the last units work until enough processes have been killed."""
     (folder / f"{name}.{os.getpid()}").touch()
-    time.sleep(seconds)
+    deadline = time.monotonic() + (900 if last else 0.1)
+    while time.monotonic() < deadline and not (folder / "enough").exists():
+        time.sleep(0.01)
     return name
 
 
@@ -98,39 +101,28 @@ def add_up(numbers: torch.Tensor, add: int) -> float:
 def test_workers_and_a_node_killed_lose_nothing(tmp_path: Path) -> None:
     ray.shutdown()
     cluster = two_nodes(ray)
+    killed: list[int] = []
+    over = threading.Event()
+    killer = threading.Thread(target=kill_workers, args=(tmp_path, killed, cluster, over))
     try:
         units = [
-            Unit(str(i), place, {"folder": tmp_path, "name": str(i), "seconds": 0.25}, needs=Needs(cpus=0.5))
-            for i in range(120)
+            Unit(str(i), place, {"folder": tmp_path, "name": str(i), "last": i >= 60}, needs=Needs(cpus=0.5))
+            for i in range(80)
         ]
-        engine = Ray(cluster.address, retries=30)
-        killed: list[int] = []
-        over = threading.Event()
-        killer = threading.Thread(target=kill_workers, args=(tmp_path, killed, 20, over))
-        results: list[str | None] = []
-        failures: list[str] = []
         killer.start()
-        lost = False
-        for result in engine.run(units):
-            if result.failure is None:
-                results.append(result.value)
-            else:
-                failures.append(result.failure)
-            if not lost and len(killed) >= 8 and len(results) >= 20:
-                cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
-                lost = True
+        results = list(Ray(cluster.address, retries=30).run(units))
+        assert len(killed) == 20
+        assert len(cluster.worker_nodes) == 0
+        assert [result.failure for result in results] == [None] * 80
+        assert sorted(int(result.value) for result in results) == list(range(80))
+    finally:
         over.set()
         killer.join()
-        assert lost, "the work was over before a node could be taken away"
-        assert len(killed) == 20, f"only {len(killed)} workers could be killed in time"
-        assert failures == []
-        assert sorted(map(int, filter(None, results))) == list(range(120))
-    finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-def two_nodes(ray: ModuleType) -> object:
+def two_nodes(ray: ModuleType) -> Any:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
@@ -140,13 +132,15 @@ def two_nodes(ray: ModuleType) -> object:
     return cluster
 
 
-def kill_workers(folder: Path, killed: list[int], count: int, over: threading.Event) -> None:
-    """Kill processes that units have told of, chosen at random, every so often."""
+def kill_workers(folder: Path, killed: list[int], cluster: Any, over: threading.Event) -> None:
+    """Kill twenty processes that units have told of, chosen at random, and a node half way."""
     choose = random.Random(0)
-    while len(killed) < count and not over.wait(0.4):
-        pids = {int(file.suffix[1:]) for file in folder.iterdir()} - set(killed)
-        alive = [pid for pid in sorted(pids) if Path(f"/proc/{pid}").exists()]
+    while len(killed) < 20 and not over.wait(0.1):
+        told = {int(file.suffix[1:]) for file in folder.iterdir()} - set(killed)
+        alive = [pid for pid in sorted(told) if Path(f"/proc/{pid}").exists()]
         if alive:
-            pid = choose.choice(alive)
-            killed.append(pid)
-            os.kill(pid, signal.SIGKILL)
+            killed.append(choose.choice(alive))
+            os.kill(killed[-1], signal.SIGKILL)
+        if len(killed) >= 10 and cluster.worker_nodes:
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    (folder / "enough").touch()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def odd(kind: str) -> Any:
     }[kind]
 
 
+# Starting a process takes seconds: these are shared.
+SHARED = Processes(2, retries=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    SHARED.close()
+
+
 GRID = {"lr": [0.1, 0.2], "width": [1, 3]}
 
 
@@ -87,7 +98,7 @@ def test_every_cell_is_a_row_of_the_table(tmp_path: Path) -> None:
 
 def test_engines_agree_to_the_bit(tmp_path: Path) -> None:
     here = lf.sweep(drawn, {"name": ["a", "b", "c"]}, out=tmp_path / "here")
-    there = lf.sweep(drawn, {"name": ["a", "b", "c"]}, out=tmp_path / "there", engine="local", processes=2)
+    there = lf.sweep(drawn, {"name": ["a", "b", "c"]}, out=tmp_path / "there", engine=SHARED)
     again = lf.sweep(drawn, {"name": ["c", "b", "a"]}, out=tmp_path / "again", engine=InProcess())
     for one, two in zip(here, there, strict=True):
         assert torch.equal(here.array(one, "draw"), there.array(two, "draw"))
@@ -254,8 +265,7 @@ def test_a_driver_killed_in_mid_write_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_costs_nothing(tmp_path: Path) -> None:
-    engine = Processes(2, retries=1)
-    found = lf.sweep(dies_once, {"x": [1, 2, 3], "folder": str(tmp_path)}, out=tmp_path / "out", engine=engine)
+    found = lf.sweep(dies_once, {"x": [1, 2, 3], "folder": str(tmp_path)}, out=tmp_path / "out", engine=SHARED)
     assert found["x_"] == [1, 2, 3]
     assert found.failures == {}
 

@@ -65,7 +65,13 @@ class Processes:
         self._idle: list[Worker] = []
         self._busy: list[Worker] = []
         # Before Python waits for its children at exit, these are told that there is no more to do.
-        Finalize(self, _end, (self._idle, self._busy), exitpriority=100)
+        self._finalize = Finalize(self, _end, (self._idle, self._busy), exitpriority=100)
+
+    def close(self) -> None:
+        """End the processes; the next run starts others. When the engine is forgotten this happens of itself."""
+        _end(self._idle, self._busy)
+        self._idle.clear()
+        self._busy.clear()
 
     @property
     def running(self) -> tuple[str, ...]:
