@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,12 @@ from landform.errors import BadInput
 from landform.models._checks import image, one_of, positive, whole
 
 Aggregation = Literal["mean", "sum", "root"]
+# A turn of a qubit, w - i (x X + y Y + z Z), and the unitaries of the first and the second half of the qubits.
+Quaternion: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+Halves: TypeAlias = tuple[Tensor, Tensor]
+# States for each image that a training step keeps beside those of the layers, and complex numbers for each pixel of a
+# patch: counted.
+_KEPT, _TURNS = 12, 6
 
 
 def quantum_patches(
@@ -94,14 +100,14 @@ def quantum_patches(
 class QuantumPatches(nn.Module):
     """See `quantum_patches`; all patches and the whole batch run as one batched program.
 
-    A layer turns every qubit by itself, which is a Kronecker product: the state, seen as a matrix of the first and the
-    second half of the qubits, is multiplied from both sides. CZ changes signs only. Blocks see no data, so each is
-    multiplied out to one unitary where the batch is larger than a state.
+    The turns of a qubit are quaternions, composed as real numbers, for all layers and pixels at once. A layer turns
+    every qubit by itself, which is a Kronecker product: the state, seen as a matrix of the first and the second half of
+    the qubits, is multiplied from both sides. CZ changes signs only. Blocks see no data: the first one acts on one
+    state for all images, and the others are multiplied out to one unitary where the batch is larger than a state.
     """
 
     places: Tensor
     signs: Tensor
-    flips: Tensor
     parities: Tensor
 
     def __init__(self, *, height: int, classes: int, qubits: int, depth: int, patch: int, each_way: int, pool: int,
@@ -120,7 +126,6 @@ class QuantumPatches(nn.Module):
         places = [((i + rows)[:, None] * side + (j + rows)[None]).flatten() for i in corners for j in corners]
         self.register_buffer("places", torch.stack(places), persistent=False)
         self.register_buffer("signs", _ring(qubits), persistent=False)
-        self.register_buffer("flips", _flips(qubits), persistent=False)
         self.register_buffer("parities", _parities(qubits), persistent=False)
         generator = torch.Generator().manual_seed(seed)
 
@@ -135,30 +140,29 @@ class QuantumPatches(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Run all patches on all images; ``[B, 1, H, W]`` or ``[B, H * W]``."""
         pixels = self._pixels(inputs)
-        x = pixels[:, self.places].reshape(
-            len(pixels), -1, 2, self.qubits, self.features
-        )  # [B, P, 2, qubits, features]
-        state = self._start(x)
+        x = pixels[:, self.places].reshape(len(pixels), -1, 2, self.qubits, self.features)  # [B, P, 2, ...]
+        layers = _halves(_after(_ry(self.blocks[:, :, :, 1]), _rx(self.blocks[:, :, :, 0])))
+        left, right = _halves(self._encoder(x))  # [B, P, 2, ...]
+        state = _first(x, 2**self.qubits)
         for half in range(2):
-            state = self._block(state, half, ring=True)
-            state = _turned(state, self._encoder(x[:, :, half], half)) * self.signs
-        state = self._block(state, 2, ring=False)
+            state = self._block(state, layers, half, ring=True)
+            state = _turned(state, (left[:, :, half], right[:, :, half])) * self.signs
+        state = self._block(state, layers, 2, ring=False)
         return self.factor * self._read(state).sum(1)
 
     def memory(self, batch: int, bytes_each: int = 4) -> int:
-        """Bytes of the states that a training step keeps: linear in batch, patches and amplitudes.
+        """Bytes that a training step keeps for its gradient: linear in batch, patches and amplitudes.
 
         Args:
             batch: how many images.
             bytes_each: of a real number.
         """
         patches, amplitudes = len(self.places), int(2**self.qubits)
-        own = min(batch, amplitudes) if self._together(batch) else batch
-        layers = 4 * 3 * self.depth * own + 8 * batch
-        return 2 * bytes_each * patches * amplitudes * layers
-
-    def _together(self, batch: int) -> bool:
-        return batch > int(2**self.qubits)
+        # A layer of the last two blocks keeps the state before each of its two products.
+        together = batch > amplitudes
+        states = 4 * self.depth * min(batch, amplitudes) + (_KEPT + 2 * together) * batch
+        turns = _TURNS * self.places.shape[1] * batch
+        return 2 * bytes_each * patches * (amplitudes * states + turns)
 
     def _pixels(self, inputs: Tensor) -> Tensor:
         images = inputs.reshape(-1, 1, self.height, self.height)
@@ -166,49 +170,56 @@ class QuantumPatches(nn.Module):
             images = nn.functional.avg_pool2d(images, self.pool)
         return self.angle * images.flatten(1) + self.shift + self.position
 
-    def _start(self, x: Tensor) -> Tensor:
-        first = torch.zeros(2**self.qubits, dtype=_complex(x.dtype), device=x.device)
-        first = torch.cat([first.new_ones(1), first[1:]])
-        return first.expand(*x.shape[:2], -1)
-
-    def _block(self, state: Tensor, number: int, *, ring: bool) -> Tensor:
+    def _block(self, state: Tensor, layers: Halves, number: int, *, ring: bool) -> Tensor:
         """``depth`` times RX and RY on every qubit, then a ring of CZ; the last ring may be left out."""
-        together = self._together(len(state))
+        left, right = (each[:, number] for each in layers)  # [P, depth, a, a], [P, depth, b, b]
+        count, rows, columns = len(left), left.shape[-1], right.shape[-1]
+        together = len(state) > rows * columns
         if together:
-            eye = torch.eye(2**self.qubits, dtype=state.dtype, device=state.device)
-            run = eye[:, None].expand(-1, state.shape[1], -1)
+            eye = torch.eye(rows * columns, dtype=state.dtype, device=state.device)
+            run = eye[:, None].expand(-1, count, -1)
         else:
             run = state
+        # Laid out as [P, a, B, b], the states of all images are one matrix for either half of the qubits.
+        run = run.reshape(-1, count, rows, columns).permute(1, 2, 0, 3)
+        signs = self.signs.reshape(rows, 1, columns)
         for layer in range(self.depth):
-            turns = self.blocks[:, number, layer]  # [P, 2, qubits]
-            run = _turned(run, _times(_ry(turns[:, 1]), _rx(turns[:, 0])))
+            run = (left[:, layer] @ run.flatten(2)).reshape(run.shape)
+            run = (run.flatten(1, 2) @ right[:, layer].transpose(-1, -2)).reshape(run.shape)
             if ring or layer < self.depth - 1:
-                run = run * self.signs
+                run = run * signs
+        run = run.permute(2, 0, 1, 3).flatten(2)
         # Row k of `run` is what becomes of basis state k.
         return torch.einsum("bpk,kpj->bpj", state, run) if together else run
 
-    def _encoder(self, x: Tensor, half: int) -> Tensor:
-        """One 2 x 2 unitary for each qubit, of the pixels ``[B, P, qubits, features]`` that it gets."""
-        found: Tensor | None = None
+    def _encoder(self, x: Tensor) -> Quaternion:
+        """One turn of each qubit, of the pixels ``[B, P, 2, qubits, features]`` that it gets in each half."""
+        found: Quaternion | None = None
+        cos, sin = torch.cos(x / 2), torch.sin(x / 2)
         for j in range(self.features):
-            own = self.encoding[:, half, j]  # [P, 2, qubits]
-            outer, inner = (_ry, _rx) if j % 2 == 0 else (_rx, _ry)
-            step = _times(outer(own[:, 1]), _times(inner(x[..., j]), outer(own[:, 0])))
-            found = step if found is None else _times(step, found)
+            first, last = self.encoding[:, :, j, 0], self.encoding[:, :, j, 1]  # [P, 2, qubits]
+            step = (_ry_rx_ry if j % 2 == 0 else _rx_ry_rx)(last, (cos[..., j], sin[..., j]), first)
+            found = step if found is None else _after(step, found)
         assert found is not None
         return found
 
     def _read(self, state: Tensor) -> Tensor:
         """Expectations of X and of Z, ``[B, P, classes]``."""
         xs, zs = self.classes - self.classes // 2, self.classes // 2
-        weight = state.real**2 + state.imag**2
-        z = weight @ self.parities[:zs].T.to(weight.dtype)
-        x = torch.stack([(state.conj() * state[..., self.flips[q]]).real.sum(-1) for q in range(xs)], -1)
-        return torch.cat([x, z], -1)
+        parts = torch.view_as_real(state)
+        z = parts.square().sum(-1) @ self.parities[:zs].T.to(parts.dtype)
+        found = []
+        for q in range(xs):
+            pairs = parts.reshape(*parts.shape[:2], 2**q, 2, -1)
+            found.append(2 * (pairs[:, :, :, 0] * pairs[:, :, :, 1]).sum((-2, -1)))
+        return torch.cat([torch.stack(found, -1), z], -1)
 
 
-def _complex(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype == torch.float64 else torch.complex64
+def _first(x: Tensor, amplitudes: int) -> Tensor:
+    """``|0...0>`` of each patch, ``[1, P, 2^qubits]``: the same for all images."""
+    state = torch.zeros(amplitudes, dtype=torch.complex128 if x.dtype == torch.float64 else torch.complex64)
+    state[0] = 1
+    return state.to(x.device).expand(1, x.shape[1], -1)
 
 
 def _bits(qubits: int) -> Tensor:
@@ -224,36 +235,52 @@ def _ring(qubits: int) -> Tensor:
     return 1.0 - 2.0 * (torch.as_tensor(crossed) % 2)
 
 
-def _flips(qubits: int) -> Tensor:
-    """Where X on a qubit takes each amplitude from, ``[qubits, 2^qubits]``."""
-    states = torch.arange(2**qubits)
-    return torch.stack([states ^ (1 << (qubits - 1 - q)) for q in range(qubits)])
-
-
 def _parities(qubits: int) -> Tensor:
     """Z on each qubit, ``[qubits, 2^qubits]``."""
     return (1.0 - 2.0 * _bits(qubits)).T.contiguous()
 
 
-def _rx(angle: Tensor) -> Tensor:
-    """``[[cos, -i sin], [-i sin, cos]]`` of half the angle, ``[..., 2, 2]``."""
-    c, s = torch.cos(angle / 2), torch.sin(angle / 2)
-    zero = torch.zeros_like(c)
-    real = torch.stack([torch.stack([c, zero], -1), torch.stack([zero, c], -1)], -2)
-    imaginary = torch.stack([torch.stack([zero, -s], -1), torch.stack([-s, zero], -1)], -2)
-    return torch.complex(real, imaginary)
+def _rx(angle: Tensor) -> Quaternion:
+    zero = torch.zeros_like(angle)
+    return torch.cos(angle / 2), torch.sin(angle / 2), zero, zero
 
 
-def _ry(angle: Tensor) -> Tensor:
-    """``[[cos, -sin], [sin, cos]]`` of half the angle, ``[..., 2, 2]``."""
-    c, s = torch.cos(angle / 2), torch.sin(angle / 2)
-    real = torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
-    return torch.complex(real, torch.zeros_like(real))
+def _ry(angle: Tensor) -> Quaternion:
+    zero = torch.zeros_like(angle)
+    return torch.cos(angle / 2), zero, torch.sin(angle / 2), zero
 
 
-def _times(a: Tensor, b: Tensor) -> Tensor:
-    """Product of 2 x 2 matrices; written out, as batches of so small ones are slow."""
-    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+def _ry_rx_ry(last: Tensor, x: tuple[Tensor, Tensor], first: Tensor) -> Quaternion:
+    """RY, RX of an angle given by the cosine and sine of its half, RY, written out: Euler's angles."""
+    (cos, sin), more, less = x, (last + first) / 2, (last - first) / 2
+    return cos * torch.cos(more), sin * torch.cos(less), cos * torch.sin(more), -sin * torch.sin(less)
+
+
+def _rx_ry_rx(last: Tensor, x: tuple[Tensor, Tensor], first: Tensor) -> Quaternion:
+    """RX, RY of an angle given by the cosine and sine of its half, RX, written out."""
+    (cos, sin), more, less = x, (last + first) / 2, (last - first) / 2
+    return cos * torch.cos(more), cos * torch.sin(more), sin * torch.cos(less), sin * torch.sin(less)
+
+
+def _after(a: Quaternion, b: Quaternion) -> Quaternion:
+    """The turn b, and then the turn a: Hamilton's product."""
+    (a0, a1, a2, a3), (b0, b1, b2, b3) = a, b
+    return (
+        a0 * b0 - a1 * b1 - a2 * b2 - a3 * b3,
+        a0 * b1 + a1 * b0 + a2 * b3 - a3 * b2,
+        a0 * b2 - a1 * b3 + a2 * b0 + a3 * b1,
+        a0 * b3 + a1 * b2 - a2 * b1 + a3 * b0,
+    )
+
+
+def _halves(turns: Quaternion) -> Halves:
+    """Turns of the qubits, ``[..., qubits]`` each part, as unitaries of the first and of the second half of them."""
+    w, x, y, z = turns
+    real = torch.stack([torch.stack([w, -y], -1), torch.stack([y, w], -1)], -2)
+    imaginary = torch.stack([torch.stack([-z, -x], -1), torch.stack([-x, z], -1)], -2)
+    each = torch.complex(real, imaginary)
+    head = each.shape[-3] // 2
+    return _kron(each[..., :head, :, :]), _kron(each[..., head:, :, :])
 
 
 def _kron(parts: Tensor) -> Tensor:
@@ -265,15 +292,13 @@ def _kron(parts: Tensor) -> Tensor:
     return found
 
 
-def _turned(state: Tensor, turns: Tensor) -> Tensor:
+def _turned(state: Tensor, halves: Halves) -> Tensor:
     """Turn every qubit by itself: ``A S B^T`` with the state as a matrix of two halves of the qubits.
 
     Args:
         state: ``[B, P, 2^qubits]``.
-        turns: ``[P, qubits, 2, 2]``, or of each sample ``[B, P, qubits, 2, 2]``.
+        halves: A and B, of each sample and patch.
     """
-    qubits = turns.shape[-3]
-    head = qubits // 2
-    left, right = _kron(turns[..., :head, :, :]), _kron(turns[..., head:, :, :])
-    matrix = state.reshape(*state.shape[:-1], 2**head, -1)
+    left, right = halves
+    matrix = state.reshape(*state.shape[:-1], left.shape[-1], -1)
     return torch.flatten(left @ matrix @ right.transpose(-1, -2), -2)
