@@ -69,7 +69,7 @@ SCALES: Mapping[str, MergingProtocol] = {
         data="cifar10",
         data_options={"per_class": 300},
         model="small_cnn",
-        model_options={"width": (32, 64, 64)},
+        model_options={"width": (24, 48, 48)},
         recipe=Recipe(epochs=12, batch_size=64, lr=0.05, momentum=0.9, schedule="cosine", precision="bfloat16"),
         tune=Recipe(epochs=5, batch_size=64, lr=0.02, momentum=0.9, schedule="cosine", precision="bfloat16"),
         parent=8.0,
@@ -77,7 +77,8 @@ SCALES: Mapping[str, MergingProtocol] = {
         fork_lr=0.05,
         curve=100,
         text=300,
-        looked_at=400,
+        looked_at=300,
+        judged=2000,
     ),
 }
 
@@ -182,6 +183,7 @@ def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
         curve=told["curve"],
         text=told["text"],
         looked_at=told["looked_at"],
+        judged=told.get("judged", 10_000),
         seeds=told["seeds"],
     )
 
@@ -208,7 +210,9 @@ def _keep(folder: Path, described: dict[str, Any]) -> None:
 def _group(folder: Path, protocol: MergingProtocol, device: str, setting: str, seed: int) -> None:
     """Train one group, merge its sources in pairs and all together, and write down what came of it."""
     data = protocol.dataset()
-    group = replace(SETTINGS[setting].make(protocol, data, seed, device), looked_at=protocol.looked_at)
+    group = replace(
+        SETTINGS[setting].make(protocol, data, seed, device), looked_at=protocol.looked_at, judged=protocol.judged
+    )
     found: dict[str, Any] = {"setting": setting, "seed": seed, "soups": soups(group, device)}
     found["pairs"] = [pair(group, (i, i + 1), seed, protocol.curve, device) for i in range(0, protocol.sources, 2)]
     if group.base is not None:

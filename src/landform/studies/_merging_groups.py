@@ -45,6 +45,7 @@ class MergingProtocol:
         curve: steps of training for a curve between two sources.
         text: sequences of characters that each source of the setting ``"text"`` learns; 0 leaves that setting out.
         looked_at: training samples of a task that merging looks at, at most: who merges has few, and reads them often.
+        judged: test samples of a task that judge, at most.
         seeds: how often all of it is done.
     """
 
@@ -61,6 +62,7 @@ class MergingProtocol:
     curve: int = 200
     text: int = 0
     looked_at: int = 1000
+    judged: int = 10_000
     seeds: int = 5
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class MergingProtocol:
             "curve": self.curve,
             "text": self.text,
             "looked_at": self.looked_at,
+            "judged": self.judged,
             "seeds": self.seeds,
         }
 
@@ -112,6 +115,7 @@ class Group:
         tasks: what each is to be judged by; the same set for all where they learned the same task.
         net: a network of this architecture.
         looked_at: training samples of a task that merging looks at, at most.
+        judged: test samples of a task that judge, at most.
     """
 
     points: Tensor
@@ -120,6 +124,7 @@ class Group:
     tasks: tuple[Dataset, ...]
     net: nn.Module
     looked_at: int = 1000
+    judged: int = 10_000
 
     @property
     def one_task(self) -> bool:

@@ -78,7 +78,7 @@ class Judge:
         tasks = [group.tasks[i] for i in members]
         different = [task for place, task in enumerate(tasks) if all(task is not other for other in tasks[:place])]
         looked_at = [_some(task.train, group.looked_at) for task in different]
-        train, test = _joined(looked_at), _joined([task.test for task in different])
+        train, test = _joined(looked_at), _joined([_some(task.test, group.judged) for task in different])
         whole = Landscape(group.net, (train.inputs, train.targets), device=device)
         each = {
             f"task {i + 1}": Landscape(group.net, (split.inputs, split.targets), device=device)
