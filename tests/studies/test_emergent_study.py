@@ -31,7 +31,7 @@ from landform.studies import (
 )
 from landform.studies._emergent import SCALES
 from landform.studies._emergent_along import look, modelled, outliers, threshold
-from landform.studies._emergent_claims import at_the_edge, by_seed, rise, thrown
+from landform.studies._emergent_numbers import at_the_edge, by_seed, rise, thrown
 from landform.studies._held import Given, hold, said, small
 
 _SUBJECTS = {

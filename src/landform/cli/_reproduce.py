@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 def reproduce(
     study: Literal[
-        "adversarial-kernel", "adversarial-landscape", "deep-vs-kernel", "emergent-geometry", "merging", "taxonomy"
+        "adversarial-kernel",
+        "adversarial-landscape",
+        "deep-vs-kernel",
+        "emergent-geometry",
+        "merging",
+        "taxonomy",
+        "wedges",
     ],
     /,
     *,
@@ -51,7 +57,8 @@ def reproduce(
 
     Args:
         study: which paper: deep-vs-kernel (Fort et al. 2020); emergent-geometry (Fort & Ganguli 2019), merging (Khan
-            et al. 2024) and taxonomy (Yang et al. 2021), which have data and models of their own and no controls.
+            et al. 2024), taxonomy (Yang et al. 2021) and wedges (Fort & Jastrzebski 2019), which have data and models
+            of their own and no controls.
         out: the folder of the study; runs/STUDY-SCALE by default.
         scale: small takes minutes on a laptop, medium hours (on CIFAR-10), paper a GPU; tiny takes seconds and proves
             nothing.

@@ -21,6 +21,7 @@ _PAGES = {
     "emergent-geometry": "_emergent_page",
     "merging": "_merging_page",
     "taxonomy": "_taxonomy_study_page",
+    "wedges": "_wedges_page",
 }
 
 

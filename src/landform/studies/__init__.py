@@ -4,7 +4,8 @@ from landform.studies._claim import CLAIMS, Claim, Verdict, read_claims, write_c
 from landform.studies._deep_vs_kernel import SCALES, deep_vs_kernel
 from landform.studies._deep_vs_kernel_claims import claims_of
 from landform.studies._emergent import emergent_geometry, emergent_protocol_of, emergent_results
-from landform.studies._emergent_claims import claims_of_emergent, confined, intrinsic, order
+from landform.studies._emergent_claims import claims_of_emergent
+from landform.studies._emergent_numbers import confined, intrinsic, order
 from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._family import Bundle, bundle
 from landform.studies._mergeability import Predicted, predict, rise
@@ -19,6 +20,9 @@ from landform.studies._registry import STUDIES, Study
 from landform.studies._taxonomy import taxonomy_cells, taxonomy_study
 from landform.studies._taxonomy_claims import claims_of_taxonomy
 from landform.studies._taxonomy_protocol import TaxonomyProtocol, taxonomy_protocol_of
+from landform.studies._wedges import wedges_protocol_of, wedges_results, wedges_study
+from landform.studies._wedges_claims import claims_of_wedges, fitted
+from landform.studies._wedges_protocol import WedgesProtocol
 
 __all__ = [
     "CHOICES",
@@ -38,18 +42,21 @@ __all__ = [
     "Subject",
     "TaxonomyProtocol",
     "Verdict",
+    "WedgesProtocol",
     "advantage",
     "bundle",
     "claims_of",
     "claims_of_emergent",
     "claims_of_merging",
     "claims_of_taxonomy",
+    "claims_of_wedges",
     "confined",
     "deep_survey",
     "deep_vs_kernel",
     "emergent_geometry",
     "emergent_protocol_of",
     "emergent_results",
+    "fitted",
     "fixed",
     "intrinsic",
     "merging_protocol_of",
@@ -68,5 +75,8 @@ __all__ = [
     "taxonomy_study",
     "together",
     "transitions",
+    "wedges_protocol_of",
+    "wedges_results",
+    "wedges_study",
     "write_claims",
 ]

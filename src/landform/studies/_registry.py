@@ -9,6 +9,7 @@ from landform.studies import _deep_vs_kernel as deep
 from landform.studies import _emergent as emergent
 from landform.studies import _merging as merging
 from landform.studies import _taxonomy as taxonomy
+from landform.studies import _wedges as wedges
 from landform.studies._claim import Claim
 
 
@@ -34,4 +35,5 @@ STUDIES: dict[str, Study] = {
     emergent.NAME: Study(emergent.NAME, emergent.QUESTION, tuple(emergent.SCALES), emergent.emergent_geometry),
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
     taxonomy.NAME: Study(taxonomy.NAME, taxonomy.QUESTION, tuple(taxonomy.SCALES), taxonomy.taxonomy_study),
+    wedges.NAME: Study(wedges.NAME, wedges.QUESTION, tuple(wedges.SCALES), wedges.wedges_study),
 }

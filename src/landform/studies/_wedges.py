@@ -1,0 +1,171 @@
+"""Large-scale structure of loss landscapes: wedges (Fort & Jastrzebski 2019, arXiv 1906.04724).
+
+A toy whose set of low loss is a union of long thin cuboids, with laws for what random planes, lines, tunnels and
+connectors find in it, and the same looked for in networks: see `docs/wedges-study.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from landform import store
+from landform.engine import Engine, Unit
+from landform.errors import BadInput
+from landform.studies._claim import Claim, write_claims
+from landform.studies._emergent_protocol import Subject
+from landform.studies._parts import Progress, Say, keep, read_parts, run_parts
+from landform.studies._wedges_claims import claims_of_wedges
+from landform.studies._wedges_nets import cycles, optima, planes, tunnels
+from landform.studies._wedges_protocol import WedgesProtocol
+from landform.studies._wedges_toy import toy
+from landform.training import Recipe
+
+NAME = "wedges"
+QUESTION = "is the set of low loss made of long thin wedges that meet? (Fort & Jastrzebski 2019)"
+SCHEMA = 1
+
+_MLP = {"width": 48, "depth": 2}
+_FREE = Recipe(epochs=20, batch_size=64, lr=0.1, momentum=0.0)
+_PLANE = Recipe(epochs=30, batch_size=100, optimizer="adam", lr=0.05, schedule="cosine")
+_PLAIN_KNOBS = {
+    "learning rate": (0.02, 0.1, 0.4),
+    "L2": (0.0, 1e-3, 5e-3),
+    "batch size": (256, 64, 16),
+    "dropout": (0.0, 0.2, 0.4),
+    "width": (16.0, 48.0, 144.0),
+}
+
+SCALES: Mapping[str, WedgesProtocol] = {
+    "small": WedgesProtocol(
+        subject=Subject("digits", "mlp", {"flat": False}, _MLP, samples=500),
+        recipe=_FREE,
+        plane_recipe=_PLANE,
+        knobs=_PLAIN_KNOBS,
+    ),
+    # Seconds: shows what the page looks like, and proves nothing.
+    "tiny": WedgesProtocol(
+        subject=Subject("digits", "mlp", {"flat": False, "per_class": 12}, {"width": 12, "depth": 2}, samples=100),
+        recipe=replace(_FREE, epochs=12.0, batch_size=20),
+        plane_recipe=replace(_PLANE, epochs=5.0, batch_size=40),
+        knobs={"learning rate": (0.1, 0.3), "width": (8.0, 16.0)},
+        optima=3,
+        connected=(2, 3),
+        steps=20,
+        threshold=2.0,
+        lines=2,
+        cycle_lrs=(0.05, 0.5),
+        cycles=2,
+        period=2.0,
+        dimensions=(10, 100),
+        big=100,
+        shorts=(20,),
+        wedges=4,
+        seeds=2,
+    ),
+    "medium": WedgesProtocol(
+        subject=Subject("cifar10", "small_cnn", {"per_class": 300}, {"width": 16}, samples=1000),
+        recipe=Recipe(epochs=25, batch_size=64, lr=0.05, momentum=0.9),
+        plane_recipe=replace(_PLANE, epochs=10.0, batch_size=125, lr=0.02),
+        knobs={
+            "learning rate": (0.01, 0.03, 0.08),
+            "L2": (0.0, 1e-3, 4e-3),
+            "batch size": (256, 64, 16),
+            "width": (8.0, 16.0, 32.0),
+        },
+        threshold=2.0,
+        cycle_lrs=(0.005, 0.02, 0.05, 0.15),
+        period=3.0,
+        dimensions=(30, 100, 300, 1000),
+        shorts=(50, 200, 500),
+        seeds=3,
+    ),
+}
+
+
+def wedges_study(
+    out: str | Path,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    protocol: WedgesProtocol | None = None,
+    device: str = "auto",
+    engine: Engine | None = None,
+    say: Say | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> list[Claim]:
+    """Simulate the toy, train, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    Args:
+        out: folder for the results, ``claims.json`` and the report.
+        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see in
+            seconds what comes out.
+        seeds: how often all of it is done; more can be asked for later.
+        protocol: everything at once, in place of a scale.
+        device: where to train and to measure.
+        engine: where the units of work run; here, one after the other, by default.
+        say: told in a sentence what is going on.
+        progress: given a title, returns what is called with (done, total).
+
+    Returns:
+        The claims.
+
+    Raises:
+        BadInput: when something given does not fit, or another study lies in the folder.
+    """
+    if protocol is None and scale not in SCALES:
+        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
+    chosen = protocol or SCALES[scale]
+    if seeds is not None:
+        chosen = replace(chosen, seeds=seeds)
+    chosen.subject.dataset()
+    folder = store.make_folder(out)
+    name = scale if protocol is None else "own"
+    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
+
+    def told(left: str) -> None:
+        if say is not None:
+            say(f"Wedges in the toy, and tunnels and connectors of networks, {chosen.seeds} seeds: {left} are left ...")
+
+    bar = None if progress is None else progress("wedges")
+    run_parts(folder, _wanted(chosen, folder, device), engine=engine, progress=bar, left=told)
+    claims = claims_of_wedges(chosen, wedges_results(folder), name)
+    write_claims(folder, claims)
+    return claims
+
+
+def wedges_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What was measured.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        By kind (``"toy"``, ``"optima"``, ``"tunnels"``, ``"cycles"``, ``"planes"``), one for each seed there is.
+    """
+    return read_parts(folder)
+
+
+def wedges_protocol_of(described: Mapping[str, Any]) -> WedgesProtocol:
+    """Read a protocol from what a study keeps of itself.
+
+    Args:
+        described: the content of its ``study.json``.
+
+    Returns:
+        The protocol.
+    """
+    return WedgesProtocol.from_json(described["protocol"])
+
+
+def _wanted(protocol: WedgesProtocol, folder: Path, device: str) -> list[Unit]:
+    parts = {"tunnels": tunnels, "optima": optima, "cycles": cycles, "planes": planes, "toy": toy}
+    found = []
+    for seed in range(protocol.seeds):
+        for kind, function in parts.items():
+            name = f"{kind}-{seed}"
+            arguments = {"folder": folder, "protocol": protocol, "device": device, "name": name, "seed": seed}
+            found.append(Unit(name, function, arguments))
+    return found
