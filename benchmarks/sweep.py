@@ -1,4 +1,4 @@
-"""A sweep over thousands of small networks against the loop that everyone writes: trained and measured, how many a second.
+"""A sweep over thousands of small networks against the loop that everyone writes: how many are trained and measured.
 
 The plain loop trains one network after the other on one thread: a module, ``torch.optim.SGD`` with momentum, batches
 cut from tensors in memory; then it reads loss and accuracy on training and test data, and the norm of the full
@@ -48,7 +48,7 @@ def plain(data: lf.data.Dataset, width: int, lr: float, seed: int, recipe: lf.Re
         loss = F.cross_entropy(out, split.targets)
         if name == "train":
             loss.backward()
-        found[f"{name}_loss"] = float(loss)
+        found[f"{name}_loss"] = float(loss.detach())
         found[f"{name}_accuracy"] = float((out.argmax(1) == split.targets).float().mean())
     found["gradient_norm"] = float(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm())
     return found
@@ -74,10 +74,11 @@ def check(networks: Networks, data: lf.data.Dataset) -> None:
 
 def per_core(networks: Networks, data: lf.data.Dataset, repeats: int, sample: int) -> tuple[float, float]:
     """CPU seconds that a network takes on one thread: in the plain loop, and in stacks."""
-    size, recipe = networks.together, networks.recipe
+    recipe = networks.recipe
     alone: list[float] = []
     stacked: list[float] = []
     for width in repeats * GRID["width"]:
+        size = networks.size({"width": width})
         settings = [{"width": width, "lr": GRID["lr"][k % len(GRID["lr"])]} for k in range(size)]
         stacked.append(seconds(partial(networks.many, settings, range(size))) / size)
         loop = [partial(plain, data, width, float(one["lr"]), 0, recipe) for one in settings[:sample]]
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few networks, trained shortly")
     parser.add_argument("--processes", type=int, default=cores(), help="of one thread each; as many as there are cores")
     parser.add_argument("--seeds", type=int, default=200, help="for each of the 12 places of the grid")
-    parser.add_argument("--together", type=int, default=Networks().together, help="networks in a stack, at most")
+    parser.add_argument("--together", type=int, help="networks in a stack, at most; as many as the cache holds")
     given = parser.parse_args()
     torch.set_num_threads(1)
     recipe = lf.Recipe(epochs=1, batch_size=32, momentum=0.9) if given.quick else RECIPE

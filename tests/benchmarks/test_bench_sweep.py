@@ -15,9 +15,8 @@ def test_the_plain_loop_finds_what_a_sweep_finds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(FILE.parent))
-    import sweep
-
     import landform as lf
+    import sweep
     from landform.sweeps import Networks
 
     recipe = lf.Recipe(epochs=1, batch_size=5, lr=0.05, momentum=0.9)

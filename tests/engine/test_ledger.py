@@ -52,6 +52,24 @@ def test_done_failed_and_running_are_told(tmp_path: Path) -> None:
     assert "divide_by_nothing" in trace[0]
 
 
+def test_work_of_several_runs_is_finished_when_all_is(tmp_path: Path) -> None:
+    with Ledger(InProcess(), tmp_path, "study") as ledger:
+        assert status(tmp_path).state == "running"
+        for stage in range(2):
+            list(ledger.run([Unit(f"{stage}-{i}", draw, {"count": 1}) for i in range(3)]))
+            assert status(tmp_path).state == "running"
+    assert (status(tmp_path).state, status(tmp_path).done, status(tmp_path).total) == ("finished", 6, 6)
+
+    def study() -> None:
+        with Ledger(InProcess(), tmp_path, "study") as ledger:
+            list(ledger.run([Unit("bad", divide_by_nothing)]))
+            raise BadInput("It failed.")
+
+    with pytest.raises(BadInput, match="It failed"):
+        study()
+    assert (status(tmp_path).state, set(status(tmp_path).failed)) == ("stopped", {"bad"})
+
+
 def test_a_failure_is_forgotten_when_the_unit_succeeds(tmp_path: Path) -> None:
     list(Ledger(InProcess(), tmp_path, "test").run([Unit("a", divide_by_nothing)]))
     assert set(failures(tmp_path)) == {"a"}
@@ -64,7 +82,7 @@ def test_what_runs_is_told_with_the_time_left(tmp_path: Path) -> None:
     ledger = Ledger(InProcess(), tmp_path, "test")
 
     def look() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not status(tmp_path).running:
             time.sleep(0.05)
         seen.append(status(tmp_path))

@@ -20,6 +20,8 @@ from landform.engine._room import Room
 from landform.errors import BadInput
 from landform.testing import EngineContract, draw
 
+# One worker of pytest-xdist runs all of these.
+pytestmark = pytest.mark.xdist_group("processes")
 
 # Starting a process takes seconds: what can share them does.
 SHARED = Processes(2, retries=1)
@@ -56,7 +58,7 @@ def no_result() -> object:
 def mark(folder: Path, name: str, last: bool) -> str:
     """Tell which process works on this; the last units work until enough processes have been killed."""
     (folder / f"{name}.{os.getpid()}").touch()
-    deadline = time.monotonic() + (300 if last else 0.02)
+    deadline = time.monotonic() + (900 if last else 0.02)
     while time.monotonic() < deadline and not (folder / "enough").exists():
         time.sleep(0.01)
     return name
@@ -153,7 +155,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
         "from landform.engine import Processes, Unit\nfrom landform.testing import draw\n"
         "print(list(Processes(1).run([Unit('a', draw, {'count': 1})])))\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode != 0
     assert "could not start" in done.stderr
 

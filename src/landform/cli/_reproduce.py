@@ -25,6 +25,7 @@ def reproduce(
         "deep-vs-kernel",
         "emergent-geometry",
         "merging",
+        "quantum-patches",
         "taxonomy",
         "wedges",
     ],
@@ -57,8 +58,8 @@ def reproduce(
 
     Args:
         study: which paper: deep-vs-kernel (Fort et al. 2020); emergent-geometry (Fort & Ganguli 2019), merging (Khan
-            et al. 2024), taxonomy (Yang et al. 2021) and wedges (Fort & Jastrzebski 2019), which have data and models
-            of their own and no controls.
+            et al. 2024), quantum-patches (Kawase 2025), taxonomy (Yang et al. 2021) and wedges (Fort & Jastrzebski
+            2019), which have data and models of their own and no controls.
         out: the folder of the study; runs/STUDY-SCALE by default.
         scale: small takes minutes on a laptop, medium hours (on CIFAR-10), paper a GPU; tiny takes seconds and proves
             nothing.
@@ -134,7 +135,7 @@ def run_study(
     started = time.perf_counter()
     count = cores() if processes is None else processes
     ledger = Ledger(engine_named(engine, processes=count), store.make_folder(out), f"study {study}")
-    with threads(few()), going_on(f"The same command with --out {out} goes on where it stopped."):
+    with ledger, threads(few()), going_on(f"The same command with --out {out} goes on where it stopped."):
         claims = STUDIES[study].run(out, engine=ledger, say=say, progress=_bars, **asked)
     try:
         page: Path | None = write(out)

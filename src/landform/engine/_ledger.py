@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from landform import store
 from landform.engine._unit import Engine, Progress, Result, Unit
@@ -29,8 +29,9 @@ _BEAT, _SILENT = 2.0, 60.0
 class Ledger:
     """An engine around another: what becomes of the units is written down in a folder, for `status`.
 
-    ``status.json`` tells how far the work is, written at most every two seconds; ``failed/`` has a file for each unit
-    that failed, with the reason, which is removed when the unit has succeeded.
+    ``status.json`` tells how far the work is, written every two seconds; ``failed/`` has a file for each unit that
+    failed, with the reason, which is removed when the unit has succeeded. Work of several runs is put under ``with``:
+    then it is finished when what stands there is.
     """
 
     def __init__(
@@ -48,12 +49,23 @@ class Ledger:
         self.engine = engine
         self.folder = Path(folder)
         self.what = what
-        self._done, self._total = done, total
-        self._failed = 0
+        self._done, self._failed = done, 0
+        self._counts_what_is_run = total is None
+        self._total = done if total is None else total
         self._began = time.time()
+        self._page: _Page | None = None
 
     def __repr__(self) -> str:
         return repr(self.engine)
+
+    def __enter__(self) -> Self:
+        self._page = _Page(self)
+        return self
+
+    def __exit__(self, kind: object, why: object, trace: object) -> None:
+        assert self._page is not None
+        self._page.close(over=kind is None)
+        self._page = None
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -73,17 +85,22 @@ class Ledger:
         return self._noted(self.engine.run(units, progress=progress), len(units))
 
     def _noted(self, results: Iterator[Result], count: int) -> Iterator[Result]:
-        page = _Page(self, count)
+        if self._counts_what_is_run:
+            self._total += count
+        page = self._page or _Page(self)
+        page.begin()
+        over = False
         try:
             for result in results:
-                page.add(result)
+                self.note(result)
                 yield result
-            page.over = self._total is None or self._done + self._failed >= self._total
+            over = True
         finally:
             close = getattr(results, "close", None)
             if close is not None:
                 close()
-            page.close()
+            if page is not self._page:
+                page.close(over=over)
 
     def note(self, result: Result) -> None:
         """Write down what became of a unit.
@@ -104,44 +121,40 @@ class Ledger:
 
 
 class _Page:
-    """The file of one run, kept up to date by a thread of its own."""
+    """The file, kept up to date by a thread of its own."""
 
-    def __init__(self, ledger: Ledger, count: int) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._began = time.time()
-        self._before = ledger._done
-        self._total = ledger._total if ledger._total is not None else ledger._done + count
         self._since: dict[str, float] = {}
-        self.over = False
         self._stop = threading.Event()
-        self._write()
+        self.begin()
         self._thread = threading.Thread(target=self._beat, name="landform ledger", daemon=True)
         self._thread.start()
 
-    def add(self, result: Result) -> None:
-        """Note a result."""
-        self._ledger.note(result)
-        self._since.pop(result.name, None)
+    def begin(self) -> None:
+        """Begin a run of units: the pace is counted from here."""
+        self._began = time.time()
+        self._before = self._ledger._done + self._ledger._failed
+        self._write("running")
 
-    def close(self) -> None:
+    def close(self, *, over: bool) -> None:
         """Write the last word."""
         self._stop.set()
         self._thread.join()
-        self._write(ended=True)
+        self._write("finished" if over else "stopped")
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT):
             with suppress(BadInput):  # a full disk is told by whoever writes results
-                self._write()
+                self._write("running")
 
-    def _write(self, ended: bool = False) -> None:
+    def _write(self, state: State) -> None:
         now = time.time()
-        names = () if ended else self._ledger.running
+        names = self._ledger.running if state == "running" else ()
         self._since = {name: self._since.get(name, now) for name in names}
-        done, failed = self._ledger._done, self._ledger._failed
-        worked = done - self._before + failed
-        left = max(0, self._total - done - failed)
-        state: State = "running" if not ended else "finished" if self.over else "stopped"
+        done, failed, total = self._ledger._done, self._ledger._failed, self._ledger._total
+        worked = done + failed - self._before
+        left = max(0, total - done - failed)
         seconds_left = (now - self._began) / worked * left if worked and state == "running" else None
         store.write_json(
             self._ledger.folder / STATUS,
@@ -151,7 +164,7 @@ class _Page:
                 "what": self._ledger.what,
                 "state": state,
                 "engine": repr(self._ledger.engine),
-                "total": self._total,
+                "total": total,
                 "done": done,
                 "failed": failed,
                 "running": [{"unit": name, "since": round(since, 1)} for name, since in list(self._since.items())],

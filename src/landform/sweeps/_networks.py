@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landform import curvature, data, models
 from landform.data import Dataset
@@ -22,6 +22,9 @@ from landform.training import Recipe, train_many
 
 # What runs of one stack share: see `landform.training.train_many`.
 _SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup", "precision")
+# Parameters of all networks of a stack, and networks in it, beyond which nothing is gained: what is trained should stay
+# in a core's cache, and the bookkeeping of a step is small beside its arithmetic by then.
+_NUMBERS, _MOST = 2**18, 128
 # Options of a data set that a recipe has too: the training set itself is changed, and so is what is measured on it.
 _OF_DATA = ("per_class", "fraction", "label_noise", "random_labels", "mixup", "augment")
 
@@ -43,7 +46,7 @@ class Networks:
         data_options: options of the data set, likewise.
         curvature: whether the largest eigenvalue and the trace of the training loss's Hessian are measured, one network
             after the other.
-        together: how many are trained as one stack, at most.
+        together: how many are trained as one stack, at most; None for as many as a core's cache holds.
         keep: whether the trained weights are kept, as the array ``point``.
         device: where to train and to measure.
     """
@@ -54,7 +57,7 @@ class Networks:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data_options: Mapping[str, Any] = field(default_factory=dict)
     curvature: bool = False
-    together: int = 32
+    together: int | None = None
     keep: bool = False
     device: str = "cpu"
 
@@ -62,7 +65,7 @@ class Networks:
         """Refuse what cannot be."""
         if self.model not in models.names():
             raise BadInput(f"There is no model {self.model!r}: choose from {', '.join(models.names())}.")
-        if self.together < 1:
+        if self.together is not None and self.together < 1:
             raise BadInput(f"together is {self.together}: give at least 1.")
 
     def to_json(self) -> dict[str, Any]:
@@ -107,10 +110,29 @@ class Networks:
             alike.setdefault(json.dumps([of_model, of_data, shared], sort_keys=True), []).append(place)
         found: list[list[int]] = []
         for places in alike.values():
-            count = -(-len(places) // self.together)
+            count = -(-len(places) // self.size(settings[places[0]]))
             edges = [round(k * len(places) / count) for k in range(count + 1)]
             found += [places[a:b] for a, b in itertools.pairwise(edges)]
         return found
+
+    def size(self, settings: Mapping[str, Any]) -> int:
+        """How many networks of these settings are trained as one stack, at most.
+
+        Args:
+            settings: of one of them.
+
+        Returns:
+            At least one.
+        """
+        if self.together is not None:
+            return self.together
+        _, of_model, of_data = self._parts(settings)
+        net = self._build(_dataset(self.data, json.dumps(of_data, sort_keys=True)), of_model, 0)
+        return max(1, min(_MOST, _NUMBERS // max(1, Layout.of(net).size)))
+
+    def _build(self, dataset: Dataset, of_model: Mapping[str, Any], seed: int) -> nn.Module:
+        inputs = tuple(dataset.train.inputs.shape[1:])
+        return models.build(self.model, inputs=inputs, classes=dataset.classes or 1, seed=seed, **of_model)
 
     def many(self, settings: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[dict[str, Any]]:
         """Train and measure networks that `groups` has put together.
@@ -125,9 +147,7 @@ class Networks:
         parts = [self._parts(one) for one in settings]
         _, of_model, of_data = parts[0]
         dataset = _dataset(self.data, json.dumps(of_data, sort_keys=True))
-        inputs = tuple(dataset.train.inputs.shape[1:])
-        outputs = dataset.classes or 1
-        nets = [models.build(self.model, inputs=inputs, classes=outputs, seed=seed, **of_model) for seed in seeds]
+        nets = [self._build(dataset, of_model, seed) for seed in seeds]
         recipes = [replace(recipe, seed=seed) for (recipe, _, _), seed in zip(parts, seeds, strict=True)]
         loss = "mse" if dataset.classes is None else "cross-entropy"
         starts = torch.stack([Layout.of(net).point(net) for net in nets])
