@@ -85,6 +85,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "pruning": {"poorly connected": POOR, "alike": ALIKE, **_cut_settings(protocol)},
         },
         notes=(
+            *_unfinished(protocol, cells),
             *material.notes,
             f"Mode connectivity is that after {2 * protocol.steps} steps of each curve, whose bend began "
             f"{protocol.begin} ({protocol.curve.optimizer}, step {protocol.curve.lr:g}, batches of "
@@ -95,6 +96,13 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         ),
         tables=(*material.tables, *_noise_table(grids), *_pruning_table(cut)),
     )
+
+
+def _unfinished(protocol: TaxonomyProtocol, cells: Cells) -> list[str]:
+    wanted = len(protocol.cells())
+    if len(cells) == wanted:
+        return []
+    return [f"{len(cells)} of {wanted} cells had been measured when this page was made; the same command goes on."]
 
 
 def _curves(cells: Cells) -> int:

@@ -192,19 +192,19 @@ def _pruning(cells: Cells) -> Iterator[Claim]:
     settings = {"densities": densities, "epochs before the cut": times}
     by = {(cell["density"], cell["epochs"]): cell for cell in cells}
 
-    def over_density(name: str) -> list[float]:
+    def over_density() -> Iterator[float]:
         from scipy.stats import spearmanr
 
-        rhos = []
         for epochs in times:
-            values = [float(np.mean(by[density, epochs][name])) for density in densities]
+            values = [min(0.0, float(np.mean(by[density, epochs]["connectivity"]))) for density in densities]
             if len(values) > 3 and np.ptp(values) > 0:
-                rhos.append(float(spearmanr(densities, values).statistic))
-        return rhos
+                yield float(spearmanr(densities, values).statistic)
 
-    rhos = over_density("connectivity")
+    rhos = list(over_density())
     statement = "Networks of higher density are better connected after pruning"
-    definition = "Spearman's correlation of density with linear connectivity, mean over trainings before the cut"
+    definition = (
+        "Spearman's correlation of density with linear connectivity (cut off at 0), mean over trainings before the cut"
+    )
     yield _mean_claim("pruning-density", statement, definition, "above 0.5", rhos, 0.5, 0.0, settings)
 
     def gain(density: float) -> Numbers:
