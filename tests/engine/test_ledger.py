@@ -54,7 +54,6 @@ def test_done_failed_and_running_are_told(tmp_path: Path) -> None:
 
 def test_work_of_several_runs_is_finished_when_all_is(tmp_path: Path) -> None:
     with Ledger(InProcess(), tmp_path, "study") as ledger:
-        assert status(tmp_path).state == "running"
         for stage in range(2):
             list(ledger.run([Unit(f"{stage}-{i}", draw, {"count": 1}) for i in range(3)]))
             assert status(tmp_path).state == "running"

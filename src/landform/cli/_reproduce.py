@@ -124,7 +124,6 @@ def run_study(
         format: what else the page is printed as.
         **asked: options of the study.
     """
-    from landform import store
     from landform.engine import Ledger, cores, engine_named
     from landform.report import check_browser, print_page
     from landform.report import report as write
@@ -134,7 +133,7 @@ def run_study(
         check_browser()
     started = time.perf_counter()
     count = cores() if processes is None else processes
-    ledger = Ledger(engine_named(engine, processes=count), store.make_folder(out), f"study {study}")
+    ledger = Ledger(engine_named(engine, processes=count), out, f"study {study}")
     with ledger, threads(few()), going_on(f"The same command with --out {out} goes on where it stopped."):
         claims = STUDIES[study].run(out, engine=ledger, say=say, progress=_bars, **asked)
     try:

@@ -37,11 +37,11 @@ class Ledger:
     def __init__(
         self, engine: Engine, folder: str | Path, what: str, *, done: int = 0, total: int | None = None
     ) -> None:
-        """Make one.
+        """Make one; nothing is written before `run`.
 
         Args:
             engine: where the units run.
-            folder: which must be there.
+            folder: where to write.
             what: what the work is, for whoever looks.
             done: units that were done before.
             total: units in all, those done before among them; None where only what is run counts.
@@ -54,17 +54,22 @@ class Ledger:
         self._total = done if total is None else total
         self._began = time.time()
         self._page: _Page | None = None
+        self._held = False
 
     def __repr__(self) -> str:
         return repr(self.engine)
 
     def __enter__(self) -> Self:
-        self._page = _Page(self)
+        self._held = True
         return self
 
     def __exit__(self, kind: object, why: object, trace: object) -> None:
-        assert self._page is not None
-        self._page.close(over=kind is None)
+        self._held = False
+        self._close(over=kind is None)
+
+    def _close(self, *, over: bool) -> None:
+        if self._page is not None:
+            self._page.close(over=over)
         self._page = None
 
     @property
@@ -87,8 +92,10 @@ class Ledger:
     def _noted(self, results: Iterator[Result], count: int) -> Iterator[Result]:
         if self._counts_what_is_run:
             self._total += count
-        page = self._page or _Page(self)
-        page.begin()
+        if self._page is None:
+            store.make_folder(self.folder)
+            self._page = _Page(self)
+        self._page.begin()
         over = False
         try:
             for result in results:
@@ -99,8 +106,8 @@ class Ledger:
             close = getattr(results, "close", None)
             if close is not None:
                 close()
-            if page is not self._page:
-                page.close(over=over)
+            if not self._held:
+                self._close(over=over)
 
     def note(self, result: Result) -> None:
         """Write down what became of a unit.
