@@ -17,6 +17,8 @@ from landform.studies import CLAIMS, Claim, read_claims
 STUDY = "study.json"
 # Where the page of each study is put together.
 _PAGES = {
+    "adversarial-kernel": "_adversarial_kernel_page",
+    "adversarial-landscape": "_adversarial_landscape_page",
     "deep-vs-kernel": "_deep_page",
     "emergent-geometry": "_emergent_page",
     "merging": "_merging_page",

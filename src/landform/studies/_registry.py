@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from landform.studies import _adversarial_kernel as examples
+from landform.studies import _adversarial_landscape as robust
 from landform.studies import _deep_vs_kernel as deep
 from landform.studies import _emergent as emergent
 from landform.studies import _merging as merging
@@ -31,6 +33,8 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
+    examples.NAME: Study(examples.NAME, examples.QUESTION, tuple(examples.SCALES), examples.adversarial_kernel),
+    robust.NAME: Study(robust.NAME, robust.QUESTION, tuple(robust.SCALES), robust.adversarial_landscape),
     deep.NAME: Study(deep.NAME, deep.QUESTION, tuple(deep.SCALES), deep.deep_vs_kernel),
     emergent.NAME: Study(emergent.NAME, emergent.QUESTION, tuple(emergent.SCALES), emergent.emergent_geometry),
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
