@@ -32,6 +32,15 @@ from landform.studies._merging_measure import CHOICES
 from landform.studies._moving import advantage, read, series, together, transitions
 from landform.studies._own_run import EVERYTHING, deep_survey
 from landform.studies._protocol import Protocol, protocol_of
+from landform.studies._quantum import quantum_protocol_of, quantum_results, quantum_study
+from landform.studies._quantum_claims import (
+    claims_of_quantum,
+    over_loss,
+    plateau_slope,
+    sharpness,
+    variants_row,
+)
+from landform.studies._quantum_protocol import QuantumProtocol, QuantumVariant
 from landform.studies._registry import STUDIES, Study
 from landform.studies._taxonomy import taxonomy_cells, taxonomy_study
 from landform.studies._taxonomy_claims import claims_of_taxonomy
@@ -55,6 +64,8 @@ __all__ = [
     "MergingProtocol",
     "Predicted",
     "Protocol",
+    "QuantumProtocol",
+    "QuantumVariant",
     "RobustProtocol",
     "RobustSetting",
     "Study",
@@ -72,6 +83,7 @@ __all__ = [
     "claims_of_adversarial_landscape",
     "claims_of_emergent",
     "claims_of_merging",
+    "claims_of_quantum",
     "claims_of_taxonomy",
     "claims_of_wedges",
     "confined",
@@ -91,8 +103,13 @@ __all__ = [
     "merging_study",
     "order",
     "ordered",
+    "over_loss",
+    "plateau_slope",
     "predict",
     "protocol_of",
+    "quantum_protocol_of",
+    "quantum_results",
+    "quantum_study",
     "read",
     "read_claims",
     "rise",
@@ -102,12 +119,14 @@ __all__ = [
     "series",
     "settings_of",
     "settings_of_robust",
+    "sharpness",
     "taxonomy_cells",
     "taxonomy_protocol_of",
     "taxonomy_study",
     "together",
     "top_of",
     "transitions",
+    "variants_row",
     "wedges_protocol_of",
     "wedges_results",
     "wedges_study",

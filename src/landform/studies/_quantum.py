@@ -1,0 +1,220 @@
+"""Quantum networks over patches of an image (Kawase 2025, arXiv 2504.19239): how sharp, and by what.
+
+Networks of several depths, numbers of patches and aggregations are trained, beside classical ones of as many
+parameters; random circuits tell where gradients vanish: see `docs/quantum-study.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from landform import store
+from landform.engine import Engine, Unit
+from landform.errors import BadInput
+from landform.studies._claim import Claim, write_claims
+from landform.studies._parts import Progress, Say, keep, read_parts, run_parts
+from landform.studies._quantum_claims import claims_of_quantum
+from landform.studies._quantum_measure import between, network, plateau
+from landform.studies._quantum_protocol import QuantumProtocol
+from landform.training import Recipe
+
+NAME = "quantum-patches"
+QUESTION = "how sharp are the minima of quantum networks over patches, and what makes them so? (Kawase 2025)"
+SCHEMA = 1
+
+_SMALL = QuantumProtocol(
+    data="digits",
+    data_options={"flat": False},
+    classes=8,
+    model_options={"qubits": 4, "patch": 4, "scale": 25.0},
+    recipe=Recipe(epochs=50, batch_size=64, optimizer="adam", lr=1e-2),
+    depth=3,
+    patches=(1, 4, 9, 25),
+    depths=(1, 3, 6),
+    falling=(1e-2, 5e-3, 2.5e-3),
+)
+_MEDIUM = replace(
+    _SMALL,
+    classes=10,
+    # Patches as on the paper's images, which are 14 x 14 once pooled.
+    side=14,
+    data_options={"flat": False, "per_class": 100},
+    model_options={"qubits": 8, "patch": 8, "scale": 100.0},
+    recipe=Recipe(epochs=15, batch_size=50, optimizer="adam", lr=1e-2),
+    depth=5,
+    patches=(4, 9, 16),
+    depths=(5, 10),
+    falling=(1e-2, 5e-3),
+    summed=(4, 9),
+    closely=3,
+    products=40,
+    steps=9,
+    layers=(1, 4, 16, 40),
+    draws=400,
+)
+
+SCALES: Mapping[str, QuantumProtocol] = {
+    "small": _SMALL,
+    # Seconds: shows what the page looks like, and proves nothing.
+    "tiny": replace(
+        _SMALL,
+        classes=3,
+        data_options={"flat": False, "per_class": 12},
+        model_options={"qubits": 2, "patch": 4, "scale": 10.0},
+        recipe=replace(_SMALL.recipe, epochs=3.0, batch_size=18),
+        depth=1,
+        patches=(4, 9),
+        depths=(1, 2),
+        falling=(1e-2, 5e-3),
+        summed=(4, 9),
+        controlled=(4, 9),
+        closely=2,
+        products=8,
+        steps=5,
+        kernel=12,
+        qubits=(2, 3, 4),
+        layers=(1, 2),
+        draws=25,
+        seeds=2,
+    ),
+    "medium": _MEDIUM,
+    # As the paper: for a GPU. Images of 28 x 28 are pooled to 14 x 14.
+    "paper": replace(
+        _MEDIUM,
+        data="mnist",
+        side=0,
+        data_options={},
+        model_options={"qubits": 8, "patch": 8, "scale": 100.0, "pool": 2},
+        recipe=Recipe(epochs=50, batch_size=1000, optimizer="adam", lr=1e-2, weight_decay=5e-5),
+        depth=50,
+        depths=(50, 100, 150, 200),
+        falling=(1e-2, 5e-3, 2.5e-3, 1e-3),
+        summed=(4, 9, 16),
+        controlled=(4, 9, 16),
+        closely=50,
+        products=100,
+        steps=20,
+        kernel=256,
+        draws=2500,
+    ),
+}
+
+
+def quantum_study(
+    out: str | Path,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    protocol: QuantumProtocol | None = None,
+    device: str = "auto",
+    engine: Engine | None = None,
+    say: Say | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> list[Claim]:
+    """Train, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    Args:
+        out: folder for the results, ``claims.json`` and the report.
+        scale: ``"small"`` (4 qubits on digits, minutes), ``"medium"`` (8 qubits, less than an hour; on MNIST where
+            ``$LANDFORM_DATA`` has it, else on digits of 14 x 14), ``"paper"`` (MNIST, a GPU), or ``"tiny"``, to see in
+            seconds what comes out.
+        seeds: how often all of it is done; more can be asked for later.
+        protocol: everything at once, in place of a scale.
+        device: where to train and to measure.
+        engine: where the units of work run; here, one after the other, by default.
+        say: told in a sentence what is going on.
+        progress: given a title, returns what is called with (done, total).
+
+    Returns:
+        The claims.
+
+    Raises:
+        BadInput: when something given does not fit, or another study lies in the folder.
+    """
+    if protocol is None and scale not in SCALES:
+        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
+    chosen = protocol or (_with_mnist(SCALES[scale]) if scale == "medium" else SCALES[scale])
+    if seeds is not None:
+        chosen = replace(chosen, seeds=seeds)
+    data = chosen.dataset()
+    folder = store.make_folder(out)
+    name = scale if protocol is None else "own"
+    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
+    networks, lines = _wanted(chosen, folder, device)
+
+    def told(left: str) -> None:
+        if say is not None:
+            say(
+                f"Training quantum networks over {', '.join(map(str, chosen.patches))} patches and classical ones with "
+                f"{chosen.seeds} seeds on {data.name}, and drawing random circuits: {left} are left ..."
+            )
+
+    bar = None if progress is None else progress("quantum networks")
+    run_parts(folder, networks, engine=engine, progress=bar, left=told)
+    run_parts(folder, lines, engine=engine, progress=None, left=None)
+    claims = claims_of_quantum(chosen, quantum_results(folder), name)
+    write_claims(folder, claims)
+    return claims
+
+
+def quantum_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What was measured.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        By kind (``"network"``, ``"barrier"``, ``"plateau"``), one for each variant and seed there is.
+    """
+    return read_parts(folder)
+
+
+def quantum_protocol_of(described: Mapping[str, Any]) -> QuantumProtocol:
+    """Read a protocol from what a study keeps of itself.
+
+    Args:
+        described: the content of its ``study.json``.
+
+    Returns:
+        The protocol.
+    """
+    return QuantumProtocol.from_json(described["protocol"])
+
+
+def _with_mnist(protocol: QuantumProtocol) -> QuantumProtocol:
+    """The same on 2,000 images of MNIST, where they are to be found."""
+    theirs = replace(
+        protocol,
+        data="mnist",
+        side=0,
+        data_options={"per_class": 200},
+        model_options={**protocol.model_options, "pool": 2},
+        recipe=replace(protocol.recipe, batch_size=100),
+    )
+    try:
+        theirs.dataset()
+    except BadInput:
+        return protocol
+    return theirs
+
+
+def _wanted(protocol: QuantumProtocol, folder: Path, device: str) -> tuple[list[Unit], list[Unit]]:
+    """The parts that depend on no other, the longest first, and those that need the networks."""
+    shared = {"folder": folder, "protocol": protocol, "device": device}
+    first: list[Unit] = []
+    for variant in protocol.variants():
+        for seed in range(protocol.seeds):
+            name = f"{variant.name}-{seed}"
+            first.append(Unit(name, network, {**shared, "name": name, "variant": variant, "seed": seed}))
+    names = [f"plateau-{seed}" for seed in range(protocol.seeds)]
+    first += [Unit(name, plateau, {**shared, "name": name, "seed": seed}) for seed, name in enumerate(names)]
+    # Two seeds have one line between them, three have three.
+    lines = []
+    for seed in range(protocol.seeds if protocol.seeds > 2 else protocol.seeds - 1):
+        other = (seed + 1) % protocol.seeds
+        name = f"barrier-{seed}-{other}"
+        lines.append(Unit(name, between, {**shared, "name": name, "seed": seed, "other": other}))
+    return first, lines
