@@ -150,17 +150,17 @@ def test_numbers_of_claims() -> None:
 def test_edge_and_catapult_of_made_up_runs() -> None:
     def run(rate: float, sharpness: list[float], losses: list[float | None]) -> dict[str, object]:
         return {
-            "rate": rate, "lr": 1.0, "steps": [0, 1, 3], "sharpness": sharpness, "loss_steps": [0, 1, 2, 3],
-            "losses": losses, "diverged": losses[-1] is None,
+            "rate": rate, "lr": 1.0, "start": 1.0, "steps": [0, 1, 3], "sharpness": sharpness,
+            "loss_steps": [0, 1, 2, 3], "losses": losses, "diverged": losses[-1] is None,
         }  # fmt: skip
 
-    part = {"start_loss": 1.0, "runs": [run(0.5, [1.0, 1.9, 2.1], [1, 1, 1, 0.5]), run(0.2, [1.0, 1, 1], [1, 1, 1, 1])]}
+    part = {"runs": [run(0.5, [1.0, 1.9, 2.1], [1, 1, 1, 0.5]), run(0.2, [1.0, 1, 1], [1, 1, 1, 1])]}
     assert at_the_edge(part) == pytest.approx(1.05)
     assert math.isnan(at_the_edge({**part, "runs": part["runs"][1:]}))
     good = run(1.5, [3.0, 2, 1], [1, 4, 2, 0.3])
-    assert thrown({"start_loss": 1.0, "runs": [good]}) == 1
-    assert thrown({"start_loss": 1.0, "runs": [good, run(1.7, [3.4, 3, 3], [1, 0.9, 0.8, 0.5])]}) == 0.5
-    assert thrown({"start_loss": 1.0, "runs": [run(1.5, [3.0], [1, 9, None, None])]}) == 0
+    assert thrown({"runs": [good]}) == 1
+    assert thrown({"runs": [good, run(1.7, [3.4, 3, 3], [1, 0.9, 0.8, 0.5])]}) == 0.5
+    assert thrown({"runs": [run(1.5, [3.0], [1, 9, None, None])]}) == 0
 
 
 def test_descent_is_that_of_a_plain_loop(study: Path) -> None:
@@ -169,7 +169,7 @@ def test_descent_is_that_of_a_plain_loop(study: Path) -> None:
     data = subject.dataset()
     split, run = subject.some(data), part["runs"][0]
     x, y = split.inputs, functional.one_hot(split.targets, 10).float()
-    net = subject.net(data, 0)
+    net = replace(subject, model_options={**subject.model_options, "init": "torch"}).net(data, 0)
     losses = []
     for _ in range(3):
         loss = functional.mse_loss(net(x), y)
@@ -177,7 +177,7 @@ def test_descent_is_that_of_a_plain_loop(study: Path) -> None:
         slopes = torch.autograd.grad(loss, list(net.parameters()))
         for weight, slope in zip(net.parameters(), slopes, strict=True):
             weight.data.sub_(slope, alpha=run["lr"])
-    assert part["start_loss"] == pytest.approx(losses[0], rel=1e-4)
+    assert run["start"] == pytest.approx(losses[0], rel=1e-4)
     assert run["losses"][:3] == pytest.approx(losses, rel=1e-3)
 
 

@@ -103,10 +103,7 @@ def edge_figures(parts: Sequence[Part]) -> list[Drawn]:
     def loss(rate: float, place: int, until: float) -> Series:
         every = runs(rate)
         steps = [float(s) for s in every[0]["loss_steps"] if s <= until]
-        rows = [
-            [None if v is None else v / part["start_loss"] for v in run["losses"][: len(steps)]]
-            for part, run in zip(parts, every, strict=True)
-        ]
+        rows = [[None if v is None else v / run["start"] for v in run["losses"][: len(steps)]] for run in every]
         return band(f"{rate:g} of the stable step", steps, rows, place, log=True, style="line")
 
     found: list[Drawn] = []
@@ -118,8 +115,8 @@ def edge_figures(parts: Sequence[Part]) -> list[Drawn]:
             Panels(
                 "edge",
                 "Progressive sharpening, and the edge of stability",
-                "Full-batch descent on the squared error with several learning rates, in units of 2 / lambda_1 at the "
-                "start: the sharpness over 2 / lr, and the loss over that at the start.",
+                "Full-batch descent on the squared error from a small start, with several learning rates in units of "
+                "2 / lambda_1 there: the sharpness over 2 / lr, and the loss over that at the start.",
                 "Above one a quadratic would diverge; a network's loss falls on, not steadily.",
                 steps_axis("step", losses),
                 (
@@ -135,9 +132,8 @@ def edge_figures(parts: Sequence[Part]) -> list[Drawn]:
             Panels(
                 "catapult",
                 "The catapult",
-                "The same with learning rates that begin beyond the edge: the loss over that at the start, in the "
-                "first "
-                "steps, and the sharpness over 2 / lr.",
+                "The same from the network's own start, with learning rates that begin beyond the edge: the loss over "
+                "that at the start, in the first steps, and the sharpness over 2 / lr.",
                 "A line that ends early diverged. Means of logarithms over seeds: a rise in one seed alone looks "
                 "smaller.",
                 steps_axis("step", early),

@@ -212,7 +212,7 @@ def _planes(found: Found) -> list[Given]:
         Given(
             "burn-in", "Larsen et al. 2022",
             "some free training first makes the dimension smaller",
-            "d_int90 after the longest burn-in, over that without",
+            "d_int90 after the longest burn-in that does not reach the accuracy itself, over that without",
             "below 1",
             by_seed(found, "planes", burnt),
             small(0.7, 1.0, "d_int90 is {:.2f} times what it is without"),

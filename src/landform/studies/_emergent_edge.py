@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from landform import curvature
 from landform.landscape import Landscape
 from landform.recording import log_spaced
 from landform.studies._emergent_along import threshold
-from landform.studies._emergent_protocol import EmergentProtocol, finite
+from landform.studies._emergent_protocol import EmergentProtocol, Subject, finite
 from landform.studies._parts import write_part
 from landform.training import Recipe, Recording, train_many
 
@@ -35,22 +36,37 @@ def edge(folder: Path, protocol: EmergentProtocol, device: str, name: str, subje
         seed: of its weights.
     """
     chosen = protocol.subjects[subject]
-    data = chosen.dataset()
-    split = chosen.some(data)
+    small = replace(chosen, model_options={**chosen.model_options, **protocol.edge_options})
+    runs: list[dict[str, Any]] = []
+    for begun, rates in (
+        (small, [rate for rate in protocol.edge_rates if rate < 1]),
+        (chosen, [rate for rate in protocol.edge_rates if rate >= 1]),
+    ):
+        if rates:
+            runs += _descend(protocol, begun, rates, device, seed)
+    write_part(folder, name, {"kind": "edge", "subject": subject, "seed": seed, "runs": runs})
+
+
+def _descend(
+    protocol: EmergentProtocol, subject: Subject, rates: list[float], device: str, seed: int
+) -> list[dict[str, Any]]:
+    """Runs of one network as a stack, and the sharpness along each."""
+    data = subject.dataset()
+    split = subject.some(data)
     assert data.classes is not None
     pair = (split.inputs, functional.one_hot(split.targets, data.classes).to(split.inputs.dtype))
-    landscape = Landscape(chosen.net(data, seed), pair, loss="mse", device=device)
-    unit = threshold(landscape, landscape.here)
+    landscape = Landscape(subject.net(data, seed), pair, loss="mse", device=device)
+    unit, start = threshold(landscape, landscape.here), float(landscape.loss(landscape.here))
     times = log_spaced(_LOOKS, protocol.edge_steps)
-    base = {"epochs": float(protocol.edge_steps), "batch_size": len(split), "momentum": 0.0, "seed": seed}
-    recipes = [Recipe(**base, lr=rate * unit) for rate in protocol.edge_rates]  # type: ignore[arg-type]
+    base = Recipe(epochs=float(protocol.edge_steps), batch_size=len(split), momentum=0.0, seed=seed)
+    recipes = [replace(base, lr=rate * unit) for rate in rates]
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="landform-") as place:
         outs = [Path(place) / str(i) for i in range(len(recipes))]
-        nets = [chosen.net(data, seed) for _ in recipes]
+        nets = [subject.net(data, seed) for _ in recipes]
         recording = Recording(at=times, pairs=None, resumable_at=(times[-1],))
         ends = train_many(nets, pair, recipes, outs=outs, recording=recording, loss="mse", device=device)
-        for rate, end in zip(protocol.edge_rates, ends, strict=True):
+        for rate, end in zip(rates, ends, strict=True):
             assert end.trajectory is not None
             points = [end.trajectory.at(step=step).point.to(landscape.device) for step in times]
             sound = list(itertools.takewhile(lambda point: bool(point.isfinite().all()), points))
@@ -60,6 +76,7 @@ def edge(folder: Path, protocol: EmergentProtocol, device: str, name: str, subje
                 {
                     "rate": rate,
                     "lr": end.recipe.lr,
+                    "start": start,
                     "steps": list(times[: len(sound)]),
                     "sharpness": [float(pairs.values[0]) for pairs in found],
                     "norms": finite(torch.stack(sound).double().norm(dim=1)),
@@ -68,9 +85,4 @@ def edge(folder: Path, protocol: EmergentProtocol, device: str, name: str, subje
                     "diverged": end.diverged,
                 }
             )
-    start = float(landscape.loss(landscape.here))
-    write_part(
-        folder,
-        name,
-        {"kind": "edge", "subject": subject, "seed": seed, "unit": unit, "start_loss": start, "runs": runs},
-    )
+    return runs

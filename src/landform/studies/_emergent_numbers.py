@@ -128,9 +128,9 @@ def thrown(part: Part) -> float:
     for run in part["runs"]:
         if 1 < run["rate"] < 2:
             losses = [math.inf if loss is None else loss for loss in run["losses"]]
-            down = not run["diverged"] and losses[-1] < part["start_loss"]
+            down = not run["diverged"] and losses[-1] < run["start"]
             flat = down and run["sharpness"][-1] * run["lr"] / 2 <= 1.1
-            taken.append(flat and max(losses) > 1.05 * part["start_loss"])
+            taken.append(flat and max(losses) > 1.05 * run["start"])
     return sum(taken) / len(taken) if taken else math.nan
 
 
@@ -172,9 +172,9 @@ def inside(part: Part) -> float:
 
 
 def burnt(part: Part) -> float:
-    """Dimension after the longest burn-in over that without."""
-    steps = max((int(steps) for steps in part["burnt"]), default=None)
-    return math.nan if steps is None else intrinsic(part, f"burn-in {steps}") / intrinsic(part, "radius 1")
+    """Dimension after the longest burn-in that does not reach nine tenths of the accuracy itself, over that without."""
+    short = [int(steps) for steps, accuracy in part["burnt"].items() if accuracy < 0.9 * part["free"]["accuracy"]]
+    return intrinsic(part, f"burn-in {max(short)}") / intrinsic(part, "radius 1") if short else math.nan
 
 
 def kinds(part: Part) -> float:

@@ -101,6 +101,8 @@ class EmergentProtocol:
         burn_in: steps of free training before the plane, for planes through points on the way.
         edge_on: the subject of full-batch descent on the squared error.
         edge_rates: its learning rates; those above 1 begin beyond the edge of stability.
+        edge_options: further options of its model for learning rates below 1: from a small start there is more to
+            sharpen.
         edge_steps: for how many steps.
         seeds: how often all of it is done.
     """
@@ -121,8 +123,9 @@ class EmergentProtocol:
     draws: int = 2
     dimensions: tuple[int, ...] = (3, 10, 30, 100, 300)
     plane_radii: tuple[float, ...] = (0.1, 0.5, 1.0, 1.5, 2.5)
-    burn_in: tuple[int, ...] = (10, 40)
-    edge_rates: tuple[float, ...] = (0.15, 0.3, 0.6, 1.3, 1.7, 2.5)
+    burn_in: tuple[int, ...] = (3, 10)
+    edge_rates: tuple[float, ...] = (0.05, 0.15, 0.4, 1.3, 1.7, 2.5)
+    edge_options: Mapping[str, Any] = field(default_factory=lambda: {"init": "torch"})
     edge_steps: int = 1200
     seeds: int = 4
 
@@ -142,6 +145,7 @@ class EmergentProtocol:
             "subjects": {name: subject.to_json() for name, subject in self.subjects.items()},
             "recipe": self.recipe.to_json(),
             "plane_recipe": self.plane_recipe.to_json(),
+            "edge_options": dict(self.edge_options),
             **{name: list(value) if isinstance(value, tuple) else value for name, value in told.items()},
         }
 
@@ -155,6 +159,7 @@ class EmergentProtocol:
             subjects={name: Subject.from_json(each) for name, each in told["subjects"].items()},
             recipe=Recipe.from_json(told["recipe"]),
             plane_recipe=Recipe.from_json(told["plane_recipe"]),
+            edge_options=told["edge_options"],
             **plain,
         )
 
