@@ -103,7 +103,7 @@ def test_sharpness_is_that_of_a_plain_loop() -> None:
         for sign in (1.0, -1.0):
             moved = copy.deepcopy(plain)
             nn.utils.vector_to_parameters(landscape.here + sign * direction, moved.parameters())
-            rises.append(float(F.cross_entropy(moved(x), y) - F.cross_entropy(plain(x), y)))
+            rises.append(float((F.cross_entropy(moved(x), y) - F.cross_entropy(plain(x), y)).detach()))
     assert rise_of(found) == pytest.approx(sum(rises) / len(rises), rel=1e-3, abs=1e-5)
     top = float(torch.linalg.eigvalsh(landscape.hessian(landscape.here).dense())[-1])
     assert top_of(found) == pytest.approx(top, rel=0.02)
