@@ -6,7 +6,7 @@ import pytest
 
 from landform.cli import main
 from landform.cli._diagnose import show
-from landform.diagnosis import LABELS, diagnose, diagnose_all, features, phases, shared, table_of
+from landform.diagnosis import LABELS, diagnose, diagnose_all, features, phases, reference_table, shared, table_of
 from landform.errors import BadInput
 
 MEASURED = ("train_error", "train_loss", "mode_connectivity", "mode_connectivity_peak", "hessian_t", "hessian_e", "cka")
@@ -87,10 +87,19 @@ def test_too_little_to_go_by(landscape_table, monkeypatch):
     with pytest.raises(BadInput, match="needs a training error or loss and one of"):
         diagnose({"train_loss": 0.3, "width": 4}, landscape_table)
     monkeypatch.delenv("LANDFORM_DATA", raising=False)
-    with pytest.raises(BadInput, match="give one, or set LANDFORM_DATA"):
-        diagnose({"train_loss": 0.3, "mc": -4})
     with pytest.raises(BadInput, match="does not say which is the answer to temperature"):
         diagnose({"train_loss": 0.3, "mc": -4}, table_of([{"train_loss": 0.1, "mc": 2}]))
+
+
+def test_without_data_the_networks_that_come_with_landform_are_the_reference(monkeypatch):
+    monkeypatch.delenv("LANDFORM_DATA", raising=False)
+    own = reference_table()
+    assert len(own) > 150
+    told = diagnose({"train_loss": 1.3, "train_error": 50.0, "mc": -20.0, "cka": 0.2, "log_trace": 2.0})
+    assert "reference_digits.csv" in told.reference
+    assert told.first == "width"  # all the nearest are narrow networks far from fitting their data
+    narrow = [each.configuration["width"] for each in told.nearest]
+    assert max(narrow) <= 16
 
 
 def test_the_command_answers_for_one_network(files, capsys, landscape_rows):
@@ -159,7 +168,7 @@ def test_the_command_says_how_far_it_can_be_trusted(files, capsys):
         (["--measure", "mc"], "such as train_loss=0.4"),
         (["--from-table", "asked.csv", "--fit-on", "all.csv"], "--predict is missing"),
         (["--from-table", "asked.csv", "--fit-on", "all.csv", "--predict", "temperature"], "--out is missing"),
-        (["--from-table", "asked.csv", "--predict", "temperature", "--out", "p.csv"], "set LANDFORM_DATA"),
+        (["--from-table", "gone.csv", "--predict", "temperature", "--out", "p.csv"], "gone.csv"),
         (
             ["--from-table", "asked.csv", "--fit-on", "asked.csv", "--predict", "temperature", "--out", "p.csv"],
             "does not say which is the answer to temperature",

@@ -68,7 +68,8 @@ def diagnose(
         measure: a measurement of one network, as name=value: train_loss, train_error (percent), mc (percent),
             curve_error (percent), log_trace, log_eigenvalue, cka. May be given several times.
         from_table: a CSV file with measurements of a network in each row.
-        fit_on: a CSV file of networks whose failure is known, to learn from; by default the reference of LANDFORM_DATA.
+        fit_on: a CSV file of networks whose failure is known, to learn from; by default the published grid
+            under LANDFORM_DATA, or else the digits networks that come with landform.
         predict: which question to answer for each row: is the temperature too small or too large, would a larger width
             or another batch size help more, would more data or another batch size.
         out: a CSV file for the answers, one row for each row of the table and in its order, with columns prediction and
@@ -216,7 +217,7 @@ def show(found: Diagnosis) -> None:
             for each in found.nearest
         ],
         heads=("row", "distance", *(name.replace("_", " ") for name in names), "phase", *questions),
-        title="nearest networks of the reference",
+        title=f"nearest networks of {found.reference}",
     )  # fmt: skip
 
 

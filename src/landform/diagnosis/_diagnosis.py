@@ -22,6 +22,7 @@ from landform.errors import BadInput
 Numbers = NDArray[np.float64]
 
 REFERENCE = "reference/model_diagnosis_clean.csv"
+OWN_REFERENCE = "reference_digits.csv"
 # Below this a probability is called a close call.
 _CLOSE = 0.65
 _COLD = "lower the temperature: a larger batch, a smaller learning rate or more training"
@@ -65,6 +66,7 @@ class Diagnosis:
         nearest: the networks of the reference that are most like it.
         familiar: whether the reference has networks like it; where not, probabilities are not to be trusted.
         measures: what was looked at.
+        reference: what it was learned from.
     """
 
     phase: str
@@ -78,6 +80,7 @@ class Diagnosis:
     nearest: tuple[Neighbour, ...]
     familiar: bool
     measures: tuple[str, ...]
+    reference: str
 
     def __str__(self) -> str:
         return self.advice
@@ -87,23 +90,22 @@ def reference_table(path: str | Path | None = None) -> Table:
     """The table that diagnoses are learned from.
 
     Args:
-        path: of a table with answers; by default that which ``LANDFORM_DATA`` has under ``reference``.
+        path: of a table with answers; by default the published one that ``LANDFORM_DATA`` has under ``reference``
+            (ResNet18 on CIFAR-10), or else the one that comes with landform (dense networks on digits, from the study
+            ``taxonomy``).
 
     Returns:
         The table.
 
     Raises:
-        BadInput: when there is none.
+        BadInput: when it cannot be read.
     """
     if path is not None:
         return read_table(path)
     root = os.environ.get("LANDFORM_DATA")
-    if not root or not (Path(root) / REFERENCE).is_file():
-        raise BadInput(
-            "A diagnosis is learned from a table of networks whose failure is known: give one, or set LANDFORM_DATA to "
-            f"a folder with {REFERENCE}."
-        )
-    return read_table(Path(root) / REFERENCE)
+    if root and (Path(root) / REFERENCE).is_file():
+        return read_table(Path(root) / REFERENCE)
+    return read_table(Path(__file__).with_name(OWN_REFERENCE))
 
 
 def diagnose(
@@ -120,7 +122,7 @@ def diagnose(
         measured: what `measure` found, or measurements by name, as a table may call them: ``train_loss``,
             ``train_error`` (percent), ``connectivity`` (percent), ``curve_error`` (percent), ``log_trace``,
             ``log_eigenvalue``, ``similarity``.
-        reference: networks whose failure is known, a table or its file; by default that of ``LANDFORM_DATA``.
+        reference: networks whose failure is known, a table or its file; by default as `reference_table` has it.
         thresholds: where phases end.
         neighbours: how many networks of the reference to show.
         seed: of what is random in the models.
@@ -129,7 +131,7 @@ def diagnose(
         The diagnosis.
 
     Raises:
-        BadInput: when too little was measured, or there is no reference.
+        BadInput: when too little was measured, or the reference does not say what was wrong.
     """
     known = reference if isinstance(reference, Table) else reference_table(reference)
     values = measured.values if isinstance(measured, Measured) else measured
@@ -193,6 +195,7 @@ def diagnose_all(
                 nearest=nearest,
                 familiar=familiar,
                 measures=measures,
+                reference=f"{reference.source}, {len(reference):,} networks",
             )
         )
     return found
