@@ -137,8 +137,8 @@ def _tables(protocol: QuantumProtocol, found: Found) -> list[Table]:
                 tuple(rows),
             )
         )
-    parts = found.get("plateau", ())
-    if parts:
+    plateaus = found.get("plateau", ())
+    if plateaus:
         tables.append(
             Table(
                 "Barren plateaus",
@@ -148,9 +148,12 @@ def _tables(protocol: QuantumProtocol, found: Found) -> list[Table]:
                 tuple(
                     (
                         str(depth),
-                        *(told([plateau_slope(part, kind, i) for part in parts]) for kind in ("variance", "classical")),
+                        *(
+                            told([plateau_slope(part, kind, i) for part in plateaus])
+                            for kind in ("variance", "classical")
+                        ),
                     )
-                    for i, depth in enumerate(parts[0]["layers"])
+                    for i, depth in enumerate(plateaus[0]["layers"])
                 ),
             )
         )

@@ -295,11 +295,12 @@ def kernel_protocol_of(described: Mapping[str, Any]) -> KernelProtocol:
     Returns:
         The protocol.
     """
-    told = dict(described["protocol"])
+    told: dict[str, Any] = dict(described["protocol"])
     told["recipe"] = Recipe.from_json(told["recipe"])
     options = told["model_options"]
     told["model_options"] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    return KernelProtocol(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+    return KernelProtocol(**plain)
 
 
 def _part(folder: Path, protocol: KernelProtocol, device: str, part: str, seed: int) -> None:

@@ -12,6 +12,7 @@ from landform.studies import _emergent as emergent
 from landform.studies import _merging as merging
 from landform.studies import _quantum as quantum
 from landform.studies import _taxonomy as taxonomy
+from landform.studies import _taxonomy_protocol
 from landform.studies import _wedges as wedges
 from landform.studies._claim import Claim
 
@@ -40,6 +41,6 @@ STUDIES: dict[str, Study] = {
     emergent.NAME: Study(emergent.NAME, emergent.QUESTION, tuple(emergent.SCALES), emergent.emergent_geometry),
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
     quantum.NAME: Study(quantum.NAME, quantum.QUESTION, tuple(quantum.SCALES), quantum.quantum_study),
-    taxonomy.NAME: Study(taxonomy.NAME, taxonomy.QUESTION, tuple(taxonomy.SCALES), taxonomy.taxonomy_study),
+    taxonomy.NAME: Study(taxonomy.NAME, taxonomy.QUESTION, tuple(_taxonomy_protocol.SCALES), taxonomy.taxonomy_study),
     wedges.NAME: Study(wedges.NAME, wedges.QUESTION, tuple(wedges.SCALES), wedges.wedges_study),
 }
