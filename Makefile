@@ -106,7 +106,7 @@ check: setup  ## pytest, with every code block of README and docs
 	$(call step,tests that measure time,OMP_NUM_THREADS=1 $(BIN)/pytest -m timing)
 
 .PHONY: test-slow
-test-slow: setup  ## the tests that `make test` leaves out: a Ray cluster of two nodes that loses workers and a node
+test-slow: setup  ## the tests that `make test` leaves out: a Ray cluster that loses workers and a node, pages that run whole studies
 	$(call step,slow tests,OMP_NUM_THREADS=1 $(BIN)/pytest -m slow)
 
 .PHONY: test-lowest

@@ -83,7 +83,20 @@ def run(page: Path) -> int:
     return ran
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# Pages that run a whole study or every command: the tests of studies and commands cover them in less time, so
+# `make test-slow` runs these.
+LONG = {
+    f"{name}.md"
+    for name in ("adversarial-kernel", "adversarial-landscape", "command-line", "deep-vs-kernel", "emergent-geometry",
+                 "merging-study", "quantum-study", "taxonomy-study", "wedges-study")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else []) for page in PAGES],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(page)

@@ -138,6 +138,8 @@ def sweep(
         raise BadInput(f"{_name_of(train)} takes no seed: give it a parameter of that name, or leave seeds= out.")
     if not isinstance(train, Together):
         _check_parameters(train, wanted[0])
+    else:
+        train.groups([cell.settings for cell in wanted])  # refuses what it cannot train, before anything is written
     runner = engine_named(engine, processes=processes, retries=retries)
     folder = store.make_folder(out)
     lock = store.Lock(folder)
