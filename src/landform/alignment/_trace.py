@@ -54,6 +54,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     _fed: set[int] = field(default_factory=set)
     _made_of: dict[int, str] = field(default_factory=dict)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; to be told so, torch would first import its compiler, which takes seconds."""
+        return False
+
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 

@@ -21,6 +21,11 @@ from landform.errors import BadInput
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A mode under which the activations of units are handed on."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; to be told so, torch would first import its compiler, which takes seconds."""
+        return False
+
     def __init__(self, reads: Sequence[Read], take: Callable[[int, Tensor], None]) -> None:
         """Say what to look at.
 

@@ -38,7 +38,7 @@ class Answers:
     """
 
     question: str
-    prediction: NDArray[np.str_]
+    prediction: NDArray[Any]
     probability: Numbers
     first: Numbers
 

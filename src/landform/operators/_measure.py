@@ -56,6 +56,11 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count: how many.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; to be told so, torch would first import its compiler, which takes seconds."""
+        return False
+
     def __init__(self) -> None:
         """Begin at none."""
         super().__init__()  # type: ignore[no-untyped-call]

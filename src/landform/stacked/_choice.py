@@ -119,6 +119,11 @@ def refusal(run: Callable[[], Any]) -> str | None:
 class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations that reach the device."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; to be told so, torch would first import its compiler, which takes seconds."""
+        return False
+
     def __init__(self, samples: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.samples = samples

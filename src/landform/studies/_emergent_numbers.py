@@ -49,7 +49,7 @@ def rise(values: Sequence[float]) -> float:
 
 
 def order(q: Sequence[float]) -> float:
-    """The lesser of q_SLSC - q_SL and q_SL - |q_DL|."""
+    """The lesser of ``q_SLSC - q_SL`` and ``q_SL - |q_DL|``."""
     return min(q[0] - q[1], q[1] - abs(q[2]))
 
 
