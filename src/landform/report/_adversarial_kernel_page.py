@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._facts import Fact
@@ -21,7 +19,16 @@ from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
-from landform.report._study_page import STUDY, StudyMaterial, Table, controls_of, counted
+from landform.report._study_page import (
+    STUDY,
+    StudyMaterial,
+    Table,
+    claims_at,
+    command_of,
+    controls_of,
+    counted,
+    made_of,
+)
 from landform.series import interval
 from landform.studies import (
     Claim,
@@ -31,7 +38,6 @@ from landform.studies import (
     kernel_protocol_of,
     kernel_results,
     ordered,
-    read_claims,
 )
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -60,12 +66,8 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         raise BadInput(
             f"{place} holds too few results: 'landform reproduce {described['study']} --out {place}' goes on."
         )
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_adversarial_kernel(protocol, results, described["scale"])
+    claims = claims_at(place, lambda: claims_of_adversarial_kernel(protocol, results, described["scale"]))
     seeds = max(map(len, results.values()))
-    command = f"landform reproduce {described['study']} --scale {described['scale']}"
     return StudyMaterial(
         title="Adversarial examples and the tangent kernel",
         sentence=f"On {protocol.data} with {counted(seeds, 'seed').lower()}: the predictor of an infinitely wide "
@@ -74,7 +76,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         f"({protocol.model}) followed through training without an adversary, against FGSM, and against PGD.",
         verdict=_verdict(protocol, results, claims),
         facts=tuple(_facts(protocol, results, claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
         figures=tuple(_figures(protocol, results)),
         settings={
@@ -100,11 +102,8 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "without what they put out at the start.",
             "In adversarial training the kernel is that of the fixed samples as the adversary moves them at that time.",
         ),
-        command=command if described["scale"] != "own" else "",
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": _PAPER,
-        },
+        command=command_of(described),
+        provenance=made_of(_PAPER),
         tables=(_closed(protocol, results["closed"]), _carried(results["transfer"]), _trained(protocol, results)),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._facts import Fact
@@ -20,7 +18,16 @@ from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
-from landform.report._study_page import STUDY, StudyMaterial, Table, controls_of, counted
+from landform.report._study_page import (
+    STUDY,
+    StudyMaterial,
+    Table,
+    claims_at,
+    command_of,
+    controls_of,
+    counted,
+    made_of,
+)
 from landform.report._terrain import Terrain
 from landform.series import interval
 from landform.studies import (
@@ -28,7 +35,6 @@ from landform.studies import (
     RobustProtocol,
     claims_of_adversarial_landscape,
     gap_of,
-    read_claims,
     rise_of,
     robust_protocol_of,
     robust_results,
@@ -64,13 +70,9 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         raise BadInput(
             f"{place} holds too few results: 'landform reproduce {described['study']} --out {place}' goes on."
         )
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_adversarial_landscape(protocol, results, described["scale"])
+    claims = claims_at(place, lambda: claims_of_adversarial_landscape(protocol, results, described["scale"]))
     seeds = max(map(len, results.values()))
     low = protocol.eps[0]
-    command = f"landform reproduce {described['study']} --scale {described['scale']}"
     return StudyMaterial(
         title="Adversarial training and the loss surface",
         sentence=f"{counted(seeds, 'network')} ({protocol.model}) on {protocol.data} in each of {len(results)} ways of "
@@ -78,7 +80,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         "eigenvalue of the Hessian, of the clean loss and of that under attack, and the norm of the weights.",
         verdict=_verdict(protocol, results, claims),
         facts=tuple(_facts(protocol, results, claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
         figures=tuple(_figures(protocol, results, titles)),
         settings={
@@ -101,11 +103,8 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "for every network, whatever it was trained against; away from the weights the attack is made anew.",
             "The Hessian of the adversarial loss is that at adversarial examples held where they are.",
         ),
-        command=command if described["scale"] != "own" else "",
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": _PAPER,
-        },
+        command=command_of(described),
+        provenance=made_of(_PAPER),
         tables=(_sharpness(protocol, results, titles), _attacked(protocol, results, titles)),
     )
 

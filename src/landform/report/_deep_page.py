@@ -25,7 +25,7 @@ from landform.report._gather import gather as gather_run
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._material import Drawn
-from landform.report._study_page import STUDY, StudyMaterial, controls_of, counted
+from landform.report._study_page import STUDY, StudyMaterial, claims_at, controls_of, counted
 from landform.series import interval
 from landform.studies import (
     SCALES,
@@ -33,7 +33,6 @@ from landform.studies import (
     Protocol,
     claims_of,
     protocol_of,
-    read_claims,
     series,
     together,
     transitions,
@@ -59,10 +58,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
     if not runs:
         raise BadInput(f"{place} holds no run yet: 'landform reproduce {described['study']} --out {place}' goes on.")
     atlases = [Atlas(run) for run in runs]
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of(protocol, atlases, described["scale"])
+    claims = claims_at(place, lambda: claims_of(protocol, atlases, described["scale"]))
     joint = transitions(atlases)
     tables = together(atlases, protocol.spawns)
     first = gather_run(runs[0])
@@ -86,7 +82,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         sentence=sentence,
         verdict=_verdict(atlases, joint, claims),
         facts=tuple(_facts(atlases, joint, claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
         figures=tuple(figures),
         settings={
@@ -175,7 +171,7 @@ def _verdict(atlases: Sequence[Atlas], joint: Sequence[Any], claims: Sequence[Cl
     verdicts_of = Counter(claim.verdict for claim in claims)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts_of.most_common())
     return (
-        f"Around epoch {times.mean:.1f}{sure} the training passes from a chaotic phase, in which children still part "
-        f"ways and the kernel is being made, to a calm one; {len(used)} measures agree on it. Of the paper's claims: "
-        f"{verdicts}."
+        f"Around epoch {number(times.mean)}{sure} the training passes from a chaotic phase, in which children still "
+        f"part ways and the kernel is being made, to a calm one; {len(used)} measures agree on it. Of the paper's "
+        f"claims: {verdicts}."
     )

@@ -89,9 +89,8 @@ def _along(along: Mapping[str, Sequence[Part]]) -> Panels:
         "along",
         "Along training",
         "What is seen at the points of a run: the largest eigenvalue, the variance of a sample's logits, and how much "
-        "of "
-        "the gradient lies in the top eigenvectors, as many as there are classes. Means over seeds, with bands of one "
-        "standard error; eigenvalues and variances are averaged as logarithms.",
+        "of the gradient lies in the top eigenvectors, as many as there are classes. Means over seeds, with bands of "
+        "one standard error; eigenvalues and variances are averaged as logarithms.",
         "Networks have learning rates of their own, the same share of what is stable at their start.",
         steps_axis("step", panels[0].series),
         panels,
@@ -141,9 +140,8 @@ def _outliers(along: Mapping[str, Sequence[Part]]) -> Panels:
         "outliers",
         "Where the outliers come from",
         "The largest eigenvalues in the midst of training (the middle look, in logarithmic time): of the Hessian, of "
-        "its "
-        "Gauss-Newton part, of the part of that which the means of class and logit make alone, and of the random model "
-        "fitted to the network's cosines, with the network's own logits.",
+        "its Gauss-Newton part, of the part of that which the means of class and logit make alone, and of the random "
+        "model fitted to the network's cosines, with the network's own logits.",
         "The random model is fitted to fewer samples than the Hessian is of.",
         Axis("rank of the eigenvalue"),
         tuple(panels),
@@ -231,8 +229,7 @@ def _shares(subject: str, parts: Sequence[Part]) -> HeatMap:
         f"shares-{subject}",
         f"Confinement by learning rate and batch size: {subject}",
         "The same share, mean over the looks after the start and over seeds: of the full gradient, and of the "
-        "gradients "
-        "of single batches (of 64 samples for descent on all).",
+        "gradients of single batches (of 64 samples for descent on all).",
         "Runs that took the same number of steps are not equally far.",
         HeatAxis("learning rate, in units of 2 / lambda_1 at the start", tuple(f"{rate:g}" for rate in rates)),
         HeatAxis("", tuple(rows), every=True),
@@ -277,8 +274,7 @@ def _components(along: Mapping[str, Sequence[Part]]) -> Figure:
         "components",
         "A run's own dimension",
         "Share of the variance of evenly spaced points of a run along its main components, beside that of a random "
-        "walk "
-        "of as many steps in very many dimensions, of which the first have 61%, 15% and 7%.",
+        "walk of as many steps in very many dimensions, of which the first have 61%, 15% and 7%.",
         "Shares as large as a random walk's say nothing about a run: any smooth path has few components.",
         Axis("main component"),
         Axis("share of the variance (log scale)", "log"),

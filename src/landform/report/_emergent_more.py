@@ -174,8 +174,7 @@ def model_figures(parts: Sequence[Part]) -> list[Drawn]:
         "model-outliers",
         "The random model: outliers",
         "Its C - 1 outliers, of one draw and as predicted (the transition of Baik, Ben Arous and Péché), above the "
-        "end of "
-        "the bulk.",
+        "end of the bulk.",
         "Predicted with the draw's own logits; with others they differ as draws do.",
         Axis("rank of the eigenvalue"),
         Axis("eigenvalue (log scale)", "log"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._bands import told
@@ -17,14 +15,22 @@ from landform.report._emergent_figures import by_subject, figures_of
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
-from landform.report._study_page import STUDY, StudyMaterial, Table, controls_of, counted
+from landform.report._study_page import (
+    STUDY,
+    StudyMaterial,
+    Table,
+    claims_at,
+    command_of,
+    controls_of,
+    counted,
+    made_of,
+)
 from landform.studies import (
     Claim,
     claims_of_emergent,
     emergent_protocol_of,
     emergent_results,
     intrinsic,
-    read_claims,
 )
 
 Part = Mapping[str, Any]
@@ -50,10 +56,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
     found = emergent_results(place)
     if not found:
         raise BadInput(f"{place} holds no results yet: 'landform reproduce emergent-geometry --out {place}' goes on.")
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_emergent(protocol, found, described["scale"])
+    claims = claims_at(place, lambda: claims_of_emergent(protocol, found, described["scale"]))
     seeds = 1 + max(part["seed"] for parts in found.values() for part in parts)
     scale = described["scale"]
     return StudyMaterial(
@@ -65,7 +68,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         ),
         verdict=_verdict(found, claims),
         facts=tuple(_facts(found, claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
         figures=tuple(figures_of(found)),
         settings={
@@ -93,16 +96,12 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         },
         notes=(
             "Eigenvalues are read from the training samples that are looked at, to half a percent; outliers are "
-            "counted "
-            "by the largest gap from C - 3 to C + 2.",
+            "counted by the largest gap from C - 3 to C + 2.",
             "Full-batch descent leaves the top eigenvectors because it is quickest along them; noise of small batches "
             "puts the gradient back. The random model has neither, as it takes p - y as independent of the gradients.",
         ),
-        command=f"landform reproduce emergent-geometry --scale {scale}" if scale != "own" else "",
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": _PAPER,
-        },
+        command=command_of(described),
+        provenance=made_of(_PAPER),
         tables=tuple(_tables(found)),
     )
 
@@ -132,10 +131,9 @@ def _tables(found: Found) -> list[Table]:
         tables.append(
             Table(
                 "Along training",
-                "Largest eigenvalue; gaps behind the (C-1)th and the Cth eigenvalue; outliers by gap; cosines of logit "
-                "gradients; share of the full gradient, and of gradients of batches, in the top C eigenvectors. Mean "
-                "and "
-                "standard error over seeds.",
+                "Largest eigenvalue; gaps behind the (C-1)th and the Cth eigenvalue; outliers by gap; cosines of "
+                "logit gradients; share of the full gradient, and of gradients of batches, in the top C eigenvectors. "
+                "Mean and standard error over seeds.",
                 (
                     "network, time", "largest", "gap at C - 1", "gap at C", "outliers", "q_SLSC", "q_SL", "q_DL",
                     "full", "batch",
@@ -162,10 +160,8 @@ def _tables(found: Found) -> list[Table]:
             Table(
                 "Training in random planes",
                 "Test accuracy in percent by the dimension of the plane, and the dimension that reaches nine tenths "
-                "of "
-                f"the free network's ({free}% with {parts[0]['parameters']:,} parameters). Mean and standard error "
-                "over "
-                "seeds; planes not called otherwise are orthonormal and go through Xavier's radius.",
+                f"of the free network's ({free}% with {parts[0]['parameters']:,} parameters). Mean and standard error "
+                "over seeds; planes not called otherwise are orthonormal and go through Xavier's radius.",
                 ("plane", *(f"d = {d}" for d in planes[0]["dimensions"]), "d_int90"),
                 tuple(rows),
             )

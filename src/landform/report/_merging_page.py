@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._facts import Fact
-from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._gather import one_line
-from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import Times
-from landform.report._material import Drawn
-from landform.report._panels import Panel, Panels
-from landform.report._study_page import STUDY, StudyMaterial, Table, controls_of, counted
-from landform.report._terrain import Terrain
+from landform.report._merging_figures import Results, figures_of_merging, merged_errors, over_pairs
+from landform.report._study_page import (
+    STUDY,
+    StudyMaterial,
+    Table,
+    claims_at,
+    command_of,
+    controls_of,
+    counted,
+    made_of,
+)
 from landform.series import interval
 from landform.studies import (
     CHOICES,
@@ -33,10 +36,8 @@ from landform.studies import (
     merging_protocol_of,
     merging_results,
     predict,
-    read_claims,
 )
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
 # A gain in error that is worth a word.
 _LITTLE = 0.005
 _PAPER = "Khan, Kolbeinsson, Boski, Gaunt, Vries, arXiv 2410.12927"
@@ -60,10 +61,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
     results = merging_results(place)
     if not any(setting in results for setting in SETTINGS):
         raise BadInput(f"{place} holds no results yet: 'landform reproduce merging --out {place}' goes on.")
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_merging(protocol, results, described["scale"])
+    claims = claims_at(place, lambda: claims_of_merging(protocol, results, described["scale"]))
     foretold = [found for outcome in ("mean", "best") if (found := predict(results, outcome)) is not None]
     groups = {setting: each for setting, each in results.items() if setting in SETTINGS}
     seeds = max(map(len, groups.values()))
@@ -72,15 +70,14 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         f"seeds on {protocol.data}, merged in pairs in {len(CHOICES)} ways; the training loss chose the settings of "
         "each way, the test set judged."
     )
-    command = f"landform reproduce merging --scale {described['scale']}" if described["scale"] != "own" else ""
     return StudyMaterial(
         title="The common ground of merging",
         sentence=sentence,
         verdict=_verdict(groups, claims),
         facts=tuple(_facts(groups, foretold, claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
-        figures=tuple(_figures(groups, results, foretold)),
+        figures=tuple(figures_of_merging(groups, results, foretold)),
         settings={
             "study": {
                 "scale": described["scale"],
@@ -96,23 +93,10 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "model": {"name": protocol.model, **protocol.model_options},
         },
         notes=tuple(_notes(groups)),
-        command=command,
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": _PAPER,
-        },
+        command=command_of(described),
+        provenance=made_of(_PAPER),
         tables=(_methods_table(groups), _connected(groups), _directed(groups), *_ensembles(results)),
     )
-
-
-def merged_errors(each: Mapping[str, Any], method: str) -> float:
-    """Test error of a method over a seed's pairs; nan where it cannot merge them."""
-    found = [pair["methods"].get(method, {}).get("error") for pair in each["pairs"]]
-    return math.nan if None in found else float(np.mean(found))
-
-
-def _over_pairs(each: Mapping[str, Any], take: Callable[[Mapping[str, Any]], float]) -> float:
-    return float(np.mean([take(pair) for pair in each["pairs"]]))
 
 
 def _sources(pair: Mapping[str, Any]) -> float:
@@ -151,7 +135,7 @@ def _methods_table(groups: Results) -> Table:
         ("ensemble of both", lambda pair: float(pair["ensemble"])),
         ("one network trained on all", lambda pair: float(pair["joint"])),
     ):
-        rows.append((name, *(_points([_over_pairs(e, take) for e in every]) for every in groups.values()), ""))
+        rows.append((name, *(_points([over_pairs(e, take) for e in every]) for every in groups.values()), ""))
     return Table(
         "Every way of merging, in every setting",
         "Test error in percent over all tasks of the pair, mean and standard error over seeds. The last column says in "
@@ -196,9 +180,9 @@ def _directed(groups: Results) -> Table:
         "Directedness",
         "Of the task vectors, the sources less their base: mean cosine of two; share of equal signs; share of both "
         "gains in loss that their sum keeps, at the best of a few scales; rise of the loss on a task when its vector "
-        "is taken away, and on another "
-        "task; share of their squares in a tenth of the singular values; share of the weights that keep 95% of a "
-        "task's gain; and what two such masks have in common of what they cover. Mean and standard error over seeds.",
+        "is taken away, and on another task; share of their squares in a tenth of the singular values; share of the "
+        "weights that keep 95% of a task's gain; and what two such masks have in common of what they cover. Mean and "
+        "standard error over seeds.",
         ("setting", "cosine", "signs", "sum keeps", "negated", "beside", "top tenth", "mask", "overlap"),
         tuple(rows),
     )
@@ -226,205 +210,6 @@ def _ensembles(results: Results) -> list[Table]:
             tuple(rows),
         )
     ]
-
-
-def _figures(groups: Results, results: Results, foretold: Sequence[Predicted]) -> list[Drawn]:
-    found: list[Drawn] = [_rises(groups)]
-    found += _planes(groups)
-    found.append(_soups(groups))
-    if results.get("forks"):
-        found.append(_forks(results["forks"]))
-    found.append(_layers(groups))
-    if foretold:
-        found += [_scatter(foretold[-1]), _features(foretold)]
-    return found
-
-
-def _rises(groups: Results) -> HeatMap:
-    """Rise of the error over the sources' by method and setting."""
-    values = np.array(
-        [
-            [
-                np.mean(
-                    [merged_errors(e, method) - _over_pairs(e, lambda p: float(np.mean(p["sources"]))) for e in every]
-                )
-                for every in groups.values()
-            ]
-            for method in CHOICES
-        ]
-    )
-    return HeatMap(
-        "merges",
-        "What merging gives",
-        "Test error of a merge less the mean error of its two sources, in points, mean over seeds; blue is better than "
-        "the sources. Blank: the method needs a base, and these sources have none in common.",
-        "A merge that beats sources which know half of the tasks may still be far from a network trained on all: see "
-        "the table. Soups may keep one source alone, and do where the mean is bad. Settings of each method were "
-        "chosen by "
-        "the training loss from a few.",
-        HeatAxis("how the sources differ", tuple(groups)),
-        HeatAxis("", tuple(CHOICES), every=True),
-        100 * values,
-        "points of test error",
-        diverging=True,
-    )
-
-
-def _planes(groups: Results) -> list[Terrain]:
-    found = []
-    for setting, every in groups.items():
-        plane = every[0].get("plane")
-        if plane is None or plane["errors"] is None:
-            continue
-        marks = tuple((name, float(at[0]), float(at[1])) for name, at in plane["marks"].items())
-        third = (
-            "the mean of A and B with B's units matched to A's; the plain mean lies in the plane too"
-            if "matched mean" in plane["marks"]
-            else "a network trained on both tasks' data, as matching units moves none here; the mean lies in the plane"
-        )
-        found.append(
-            Terrain(
-                f"plane-{setting}",
-                f"Two sources and their merge: {SETTINGS[setting].title}",
-                f"Share of wrong test labels on the plane through two sources A and B and {third}, seed 0; dark is "
-                f"low.",
-                "A plane is two directions of very many; where units are matched, the valley of B with its units in "
-                "A's "
-                "order lies outside of it.",
-                Axis("from A towards B (L2 distance)"),
-                Axis("across"),
-                np.array(plane["alphas"]),
-                np.array(plane["betas"]),
-                np.array(plane["errors"], dtype=float),
-                "wrong labels",
-                percent=True,
-                marks=marks,
-            )
-        )
-    return found
-
-
-def _soups(groups: Results) -> Panels:
-    panels = []
-    for setting, every in groups.items():
-        lines = []
-        for place, (name, label) in enumerate((("mean", "mean of the weights"), ("ensemble", "ensemble"))):
-            table = np.array([each["soups"][name] for each in every])
-            lines.append(_band(label, np.arange(1.0, table.shape[1] + 1), table, place, dash=place))
-        panels.append(Panel(setting, Axis("wrong labels", percent=True), tuple(lines)))
-    return Panels(
-        "soups",
-        "More and more sources",
-        "Test error, over the tasks of all, of the mean of the weights of the first 1, 2, .. sources, and of their "
-        "ensemble; bands are standard errors over seeds.",
-        "The first source alone knows only its own task where tasks differ.",
-        Axis("sources"),
-        tuple(panels),
-    )
-
-
-def _forks(forks: Sequence[Mapping[str, Any]]) -> Figure:
-    epochs = np.array(forks[0]["epochs"], dtype=float)
-    lines = [
-        _band(f"another {kind}" if kind != "augmentation" else "augmentation", epochs,
-              np.array([each["barriers"][kind] for each in forks], dtype=float), place, dash=place)
-        for place, kind in enumerate(forks[0]["barriers"])
-    ]  # fmt: skip
-    return Figure(
-        "determinism",
-        "When the mode is fixed",
-        "Loss barrier between the ends of two children that left a run at the same time, by the time at which they "
-        "left, "
-        "when they differ in the order of the data, the learning rate (halved), or in augmentation besides; bands are "
-        "standard errors over seeds. Where it is nothing, the rest of the training stays in one mode (Frankle et al. "
-        "2020).",
-        "Children take their parent's weights, not its momentum, and bring their step down to nothing by the same "
-        "epoch: late "
-        "ones "
-        "have little time left to part.",
-        Axis("epoch at which children leave"),
-        Axis("loss barrier"),
-        tuple(lines),
-        reference=0.0,
-    )  # fmt: skip
-
-
-def _layers(groups: Results) -> HeatMap:
-    first = next(iter(groups.values()))[0]["pairs"][0]["connection"]["layers"]
-    values = np.array(
-        [
-            [np.mean([p["connection"]["layers"][name] for e in every for p in e["pairs"]]) for every in groups.values()]
-            for name in first
-        ]
-    )
-    return HeatMap(
-        "layers",
-        "Connectivity layer by layer",
-        "Training loss half way between a source and the same source with one layer taken from the other, less the "
-        "mean "
-        "of both ends; mean over pairs and seeds.",
-        "Layers that can be mixed one at a time cannot always be mixed together.",
-        HeatAxis("how the sources differ", tuple(groups)),
-        HeatAxis("layer", tuple(first)),
-        values,
-        "loss",
-        diverging=True,
-    )
-
-
-def _scatter(found: Predicted) -> Figure:
-    truth, ranks = 100 * found.truth, np.argsort(np.argsort(found.foretold)).astype(float) + 1
-    lines = []
-    for place, setting in enumerate(dict.fromkeys(found.settings)):
-        own = np.array([each == setting for each in found.settings])
-        lines.append(Series(setting, ranks[own], truth[own], "points", place, dash=place))
-    return Figure(
-        "mergeability",
-        "Told beforehand",
-        "Rise of the best merge's test error over its sources' mean, against its rank as foretold from cheap "
-        "measurements "
-        f"of the two sources by a fit on other seeds: rank correlation {found.rho['all']:.2f} over {len(truth)} pairs "
-        f"(by the distance of the parameters alone {found.rho['distance']:.2f}).",
-        "Pairs of one setting are alike: most of the correlation tells settings apart.",
-        Axis("rank as foretold"),
-        Axis("points of test error"),
-        tuple(lines),
-        reference=0.0,
-    )
-
-
-def _features(foretold: Sequence[Predicted]) -> HeatMap:
-    names = sorted(
-        (name for name in foretold[-1].rho if name not in ("all", "ends")),
-        key=lambda name: -abs(foretold[-1].rho[name]),
-    )
-    rows = ("all features, other seeds", "without reading between", *names)
-    keys = ("all", "ends", *names)
-    return HeatMap(
-        "features",
-        "What tells it",
-        "Rank correlation over all pairs of what was measured before merging with the rise of test error, of the plain "
-        "mean and of the best method. The first two rows are foretold by fits on other seeds; in the second nothing "
-        "was "
-        "read between the sources.",
-        "What is read between the sources is nearly the outcome itself, on the training data.",
-        HeatAxis(
-            "rise of the error of", tuple("the mean" if each.outcome == "mean" else "the best" for each in foretold)
-        ),
-        HeatAxis("", rows, every=True),
-        np.array([[each.rho[key] for each in foretold] for key in keys]),
-        "rank correlation",
-        diverging=True,
-        limits=(-1.0, 1.0),
-    )
-
-
-def _band(name: str, x: Numbers, table: Numbers, colour: int, dash: int) -> Series:
-    mean = table.mean(0)
-    if len(table) < 2:
-        return Series(name, x, mean, "marked", colour, dash=dash)
-    error = table.std(0, ddof=1) / math.sqrt(len(table))
-    return Series(name, x, mean, "marked", colour, low=mean - error, high=mean + error, dash=dash)
 
 
 def _best(groups: Results, setting: str) -> tuple[str, float]:

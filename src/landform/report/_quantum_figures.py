@@ -241,8 +241,7 @@ def _barriers(lines: Sequence[Part]) -> Figure:
         "barriers",
         "Between two seeds",
         "Training loss on the straight line between networks of two seeds, at their epochs of least loss; the thin "
-        "line "
-        "is the loss of a guess.",
+        "line is the loss of a guess.",
         "Qubits cannot be permuted freely, as patches and rings fix their places: no matching was tried.",
         Axis("share of the way"),
         Axis("training loss (log scale)", "log"),

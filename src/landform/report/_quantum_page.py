@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._bands import told
@@ -18,7 +16,7 @@ from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._quantum_figures import figures_of_quantum, lined
-from landform.report._study_page import STUDY, StudyMaterial, Table, controls_of
+from landform.report._study_page import STUDY, StudyMaterial, Table, claims_at, command_of, controls_of, made_of
 from landform.studies import (
     Claim,
     QuantumProtocol,
@@ -28,7 +26,6 @@ from landform.studies import (
     plateau_slope,
     quantum_protocol_of,
     quantum_results,
-    read_claims,
     sharpness,
 )
 
@@ -55,10 +52,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
     found = quantum_results(place)
     if not found:
         raise BadInput(f"{place} holds no results yet: 'landform reproduce quantum-patches --out {place}' goes on.")
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_quantum(protocol, found, described["scale"])
+    claims = claims_at(place, lambda: claims_of_quantum(protocol, found, described["scale"]))
     scale = described["scale"]
     networks = len(found.get("network", ()))
     qubits = protocol.model_options.get("qubits", 8)
@@ -71,7 +65,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         ),
         verdict=_verdict(claims),
         facts=tuple(_facts(claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
         figures=tuple(figures_of_quantum(protocol, found)),
         settings={
@@ -96,11 +90,8 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "that is looked at closely, two hundredths).",
             "Angles are those of the paper: a white pixel is 2 pi / 8, whatever the data set's mean and deviation.",
         ),
-        command=f"landform reproduce quantum-patches --scale {scale}" if scale != "own" else "",
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": _PAPER,
-        },
+        command=command_of(described),
+        provenance=made_of(_PAPER),
         tables=tuple(_tables(protocol, found)),
     )
 
@@ -131,8 +122,7 @@ def _tables(protocol: QuantumProtocol, found: Found) -> list[Table]:
             Table(
                 "Every network",
                 "At the epoch of least training loss: the largest eigenvalue, the same over the loss, the loss, and "
-                "the "
-                "share of wrong test labels in percent. Mean and standard error over seeds.",
+                "the share of wrong test labels in percent. Mean and standard error over seeds.",
                 ("network", "patches", "layers", "rate", "parameters", "largest", "over loss", "loss", "test error"),
                 tuple(rows),
             )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._facts import Fact
@@ -127,6 +130,45 @@ def controls_of(place: Path) -> dict[str, dict[str, Claim]]:
         if (folder / CLAIMS).is_file():
             found[folder.name.replace("-", " ")] = {claim.id: claim for claim in read_claims(folder)}
     return found
+
+
+def claims_at(place: Path, judged: Callable[[], list[Claim]]) -> tuple[Claim, ...]:
+    """The claims that a study wrote down, or what can be said of what it measured so far.
+
+    Args:
+        place: the study's folder.
+        judged: holds the claims against the numbers there are.
+
+    Returns:
+        The claims.
+    """
+    return tuple(read_claims(place) if (place / CLAIMS).is_file() else judged())
+
+
+def command_of(described: Mapping[str, Any]) -> str:
+    """What makes a study again; empty for one whose protocol was given.
+
+    Args:
+        described: the content of its ``study.json``.
+
+    Returns:
+        The command.
+    """
+    own = described["scale"] == "own"
+    return "" if own else f"landform reproduce {described['study']} --scale {described['scale']}"
+
+
+def made_of(paper: str) -> dict[str, str]:
+    """When a page was made, by what, and of which paper it is.
+
+    Args:
+        paper: authors and number.
+
+    Returns:
+        By name.
+    """
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return {"page made": f"{now}, by landform {landform.__version__}", "paper": paper}
 
 
 def counted(count: int, word: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import landform
 from landform import store
 from landform.diagnosis import MEANING, PHASES, phase_table, phases, ranks
 from landform.errors import BadInput
@@ -17,7 +15,7 @@ from landform.report._draw import draw
 from landform.report._facts import Fact
 from landform.report._material import Drawn
 from landform.report._page import check_installed, study_page
-from landform.report._study_page import StudyMaterial, Table
+from landform.report._study_page import StudyMaterial, Table, made_of
 from landform.report._taxonomy_figures import correlation_map, phase_maps
 from landform.studies import Claim
 
@@ -86,10 +84,9 @@ def taxonomy_material(
             *(f"Phase {name}: {meaning}." for name, meaning in MEANING.items()),
         ),
         command=command,
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": "Yang, Hodgkinson, Theisen, Zou, Gonzalez, Ramchandran, Mahoney, NeurIPS 2021, arXiv 2107.11228",
-        },
+        provenance=made_of(
+            "Yang, Hodgkinson, Theisen, Zou, Gonzalez, Ramchandran, Mahoney, NeurIPS 2021, arXiv 2107.11228"
+        ),
         tables=tuple(_tables(first, thresholds)),
     )
 

@@ -18,10 +18,9 @@ from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
-from landform.report._study_page import STUDY, StudyMaterial, Table
+from landform.report._study_page import STUDY, StudyMaterial, Table, claims_at
 from landform.report._taxonomy_figures import phase_maps
 from landform.report._taxonomy_page import taxonomy_material
-from landform.studies import read_claims
 from landform.studies._taxonomy import taxonomy_cells
 from landform.studies._taxonomy_claims import SWEPT_AT, claims_of_taxonomy, nearest_to
 from landform.studies._taxonomy_measure import signed
@@ -60,10 +59,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         write_table(place, table_rows(cells, protocol.steps))
     table = read_own_table(place, protocol.data)
     grids, at = grids_of(table), Thresholds()
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_taxonomy(protocol, table, cells, cut, described["scale"])
+    claims = claims_at(place, lambda: claims_of_taxonomy(protocol, table, cells, cut, described["scale"]))
     command = f"landform reproduce taxonomy --scale {described['scale']}" if described["scale"] != "own" else ""
     material = taxonomy_material([grids["width"]], claims, at, command)
     figures: list[Drawn] = [_sweep(protocol, cells, grids), *material.figures]

@@ -95,8 +95,8 @@ def _toy_laws(parts: Sequence[Part]) -> Figure:
         "toy-laws",
         "The toy: laws and simulation",
         "Barriers on the straight line, on the arc, and where the middle alone is brought down; half-width of a "
-        "tunnel at "
-        "loss 1; dimensions that three wedges have in common. One point for each seed and number of short directions.",
+        "tunnel at loss 1; dimensions that three wedges have in common. One point for each seed and number of short "
+        "directions.",
         "All wedges of the toy hold the origin, which a network's do not.",
         Axis("law (log scale)", "log"),
         Axis("simulation (log scale)", "log"),
@@ -131,8 +131,7 @@ def _optima(parts: Sequence[Part], threshold: float) -> list[Drawn]:
             _terrain(
                 "plane-origin", "Optima and the origin",
                 "Training loss on the plane through the origin and two optima of independent starts, seed 0: if low "
-                "loss "
-                "is a wedge, it extends from the origin through each optimum, and narrow between them.",
+                "loss is a wedge, it extends from the origin through each optimum, and narrow between them.",
                 first["plane"],
             )
         )  # fmt: skip
@@ -140,8 +139,7 @@ def _optima(parts: Sequence[Part], threshold: float) -> list[Drawn]:
             _terrain(
                 "plane-connector", "Optima and what connects them",
                 "Training loss on the plane through two optima and the middle of a trained curve between them, seed "
-                "0: a "
-                "hill on the straight line, none on the bent way.",
+                "0: a hill on the straight line, none on the bent way.",
                 first["bent"],
             )
         )  # fmt: skip
@@ -150,8 +148,7 @@ def _optima(parts: Sequence[Part], threshold: float) -> list[Drawn]:
         "lines",
         "From one optimum to another",
         "Training loss on the straight line between two optima; and along the trained curve, on which share of the "
-        "test "
-        "labels the network differs from either end.",
+        "test labels the network differs from either end.",
         "Labels differ little from both ends where both ends are right.",
         Axis("from the first optimum to the second"),
         (
@@ -257,8 +254,7 @@ def _tunnels(parts: Sequence[Part]) -> list[Panels]:
             "tunnels",
             "Tunnels",
             "Median width of the tunnel, from wall to wall along random lines, in three normalisations, and the "
-            "largest "
-            "eigenvalue where the lines begin; all over their values at the first value of each knob.",
+            "largest eigenvalue where the lines begin; all over their values at the first value of each knob.",
             "L2 makes weights smaller, and raw tunnels with them, whatever it does to the function: compare the three.",
             Axis("value of the knob, from the first on"),
             tuple(panels),
@@ -286,10 +282,8 @@ def _cycles(parts: Sequence[Part]) -> Panels:
         "cycles",
         "Cyclic runs",
         "Runs from one trained point whose learning rate falls and starts again: barriers between consecutive "
-        "snapshots, "
-        "the labels on which they differ, and the test error of the snapshots, of the mean of their weights, and of "
-        "their "
-        "ensemble, by the largest learning rate of the cycle.",
+        "snapshots, the labels on which they differ, and the test error of the snapshots, of the mean of their "
+        "weights, and of their ensemble, by the largest learning rate of the cycle.",
         "A mean across a barrier is a bad network; an ensemble does not mind.",
         Axis("learning rate at the start of a cycle (log scale)", "log"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,16 +9,24 @@ from typing import Any
 
 import numpy as np
 
-import landform
 from landform import store
 from landform.errors import BadInput
 from landform.report._bands import told
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
-from landform.report._study_page import STUDY, StudyMaterial, Table, controls_of, counted
+from landform.report._study_page import (
+    STUDY,
+    StudyMaterial,
+    Table,
+    claims_at,
+    command_of,
+    controls_of,
+    counted,
+    made_of,
+)
 from landform.report._wedges_figures import figures_of
-from landform.studies import Claim, claims_of_wedges, fitted, read_claims, wedges_protocol_of, wedges_results
+from landform.studies import Claim, claims_of_wedges, fitted, wedges_protocol_of, wedges_results
 
 Part = Mapping[str, Any]
 Found = Mapping[str, Sequence[Part]]
@@ -43,10 +50,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
     found = wedges_results(place)
     if not found:
         raise BadInput(f"{place} holds no results yet: 'landform reproduce wedges --out {place}' goes on.")
-    try:
-        claims = read_claims(place)
-    except BadInput:
-        claims = claims_of_wedges(protocol, found, described["scale"])
+    claims = claims_at(place, lambda: claims_of_wedges(protocol, found, described["scale"]))
     seeds = 1 + max(part["seed"] for parts in found.values() for part in parts)
     scale, subject = described["scale"], protocol.subject
     return StudyMaterial(
@@ -58,7 +62,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         ),
         verdict=_verdict(claims),
         facts=tuple(_facts(found, claims)),
-        claims=tuple(claims),
+        claims=claims,
         controls=controls_of(place),
         figures=tuple(figures_of(found, protocol.threshold)),
         settings={
@@ -86,11 +90,8 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "has none.",
             "The toy's wedges all hold the origin, where a network's loss is the logarithm of the number of classes.",
         ),
-        command=f"landform reproduce wedges --scale {scale}" if scale != "own" else "",
-        provenance={
-            "page made": f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}, by landform {landform.__version__}",
-            "paper": "Fort & Jastrzebski, arXiv 1906.04724",
-        },
+        command=command_of(described),
+        provenance=made_of("Fort & Jastrzebski, arXiv 1906.04724"),
         tables=tuple(_tables(found)),
     )
 
@@ -140,8 +141,7 @@ def _tables(found: Found) -> list[Table]:
             Table(
                 "Cyclic runs",
                 "By the largest learning rate of the cycle: loss barrier between consecutive snapshots, labels on "
-                "which "
-                "they differ, test error of snapshots, of the mean of their weights, and of their ensemble, in "
+                "which they differ, test error of snapshots, of the mean of their weights, and of their ensemble, in "
                 "percent.",
                 ("learning rate", "barrier", "differ", "snapshots", "mean", "ensemble"),
                 tuple(rows),

@@ -8,7 +8,7 @@ two, with the linear expansion trained on from several times. See `docs/adversar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from landform.studies._adversarial_kernel_dynamics import dynamics
 from landform.studies._adversarial_kernel_parts import closed, transfer
 from landform.studies._adversarial_landscape import raw
 from landform.studies._claim import Claim, write_claims
-from landform.studies._parts import Progress, Say, keep, read_parts, run_parts, write_part
+from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts, write_part
 from landform.training import Recipe
 
 NAME = "adversarial-kernel"
@@ -248,14 +248,9 @@ def adversarial_kernel(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
-    chosen = protocol or SCALES[scale]
-    if seeds is not None:
-        chosen = replace(chosen, seeds=seeds)
+    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
     data = chosen.dataset()
     folder = store.make_folder(out)
-    name = scale if protocol is None else "own"
     keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
 
     def told(left: str) -> None:

@@ -23,7 +23,7 @@ from landform.errors import BadInput
 from landform.studies._adversarial_landscape_claims import claims_of_adversarial_landscape
 from landform.studies._adversarial_landscape_measure import look
 from landform.studies._claim import Claim, write_claims
-from landform.studies._parts import Progress, Say, keep, read_parts, run_parts, write_part
+from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts, write_part
 from landform.training import Recipe, train_many
 
 NAME = "adversarial-landscape"
@@ -268,14 +268,9 @@ def adversarial_landscape(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
-    chosen = protocol or SCALES[scale]
-    if seeds is not None:
-        chosen = replace(chosen, seeds=seeds)
+    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
     data = chosen.dataset()
     folder = store.make_folder(out)
-    name = scale if protocol is None else "own"
     keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
 
     def told(left: str) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 
 from landform import store
 from landform.engine import Engine, Unit
-from landform.errors import BadInput
 from landform.studies._claim import Claim, write_claims
 from landform.studies._emergent_along import follow, grid
 from landform.studies._emergent_claims import claims_of_emergent
 from landform.studies._emergent_edge import edge
 from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._emergent_random import planes, random_model, zone
-from landform.studies._parts import Progress, Say, keep, read_parts, run_parts
+from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
 from landform.training import Recipe
 
 NAME = "emergent-geometry"
@@ -159,15 +158,10 @@ def emergent_geometry(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
-    chosen = protocol or SCALES[scale]
-    if seeds is not None:
-        chosen = replace(chosen, seeds=seeds)
+    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
     for subject in chosen.subjects.values():
         subject.dataset()
     folder = store.make_folder(out)
-    name = scale if protocol is None else "own"
     keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
 
     def told(left: str) -> None:

@@ -7,7 +7,6 @@ Groups of networks that differ in one honest way each are trained, merged in eve
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,8 +18,7 @@ from torch import Tensor
 
 from landform import merging, paths, store, surface
 from landform.data import Augment
-from landform.engine import Engine, Unit, run_missing
-from landform.errors import BadInput
+from landform.engine import Engine, Unit
 from landform.landscape import Landscape
 from landform.layout import Layout
 from landform.studies._claim import Claim, write_claims
@@ -28,13 +26,12 @@ from landform.studies._merging_claims import claims_of_merging
 from landform.studies._merging_ensembles import rank_one, snapshots
 from landform.studies._merging_groups import SETTINGS, MergingProtocol, settings_of
 from landform.studies._merging_measure import Judge, convexity, directedness, pair, soups
+from landform.studies._parts import RESULTS, Progress, Say, choose, keep, run_parts
 from landform.training import Recipe, Recording, train, train_many
 
 NAME = "merging"
 QUESTION = "when do several networks make a good one, and which way of merging them? (Khan et al. 2024)"
-STUDY, RESULTS = "study.json", "results"
 SCHEMA = 1
-Progress = Callable[[int, int], object]
 # Share of the distance between two sources below which a third point does not span a plane with them.
 _APART = 1e-3
 # Test samples that a plane is read on, at most, and places along each of its sides.
@@ -91,7 +88,7 @@ def merging_study(
     protocol: MergingProtocol | None = None,
     device: str = "auto",
     engine: Engine | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Say | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> list[Claim]:
     """Train, merge, measure, and hold the claims against the numbers; goes on where it was stopped.
@@ -113,15 +110,10 @@ def merging_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
-    chosen = protocol or SCALES[scale]
-    if seeds is not None:
-        chosen = replace(chosen, seeds=seeds)
+    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
     data = chosen.dataset()
     folder = store.make_folder(out)
-    name = scale if protocol is None else "own"
-    _keep(folder, {"schema": SCHEMA, "study": NAME, "scale": name, "protocol": chosen.to_json()})
+    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
     shared = {"folder": folder, "protocol": chosen, "device": device}
     wanted: list[Unit] = []
     for seed in range(chosen.seeds):
@@ -129,13 +121,16 @@ def merging_study(
             arguments = {**shared, "setting": setting, "seed": seed}
             wanted.append(Unit(f"{setting}-{seed}", _group, arguments))
         wanted.append(Unit(f"forks-{seed}", _forks, {**shared, "seed": seed}))
-    left = [unit for unit in wanted if not (folder / RESULTS / f"{unit.name}.json").is_file()]
-    (say or (lambda text: None))(
-        f"Training {chosen.sources} networks in each of {len(settings_of(chosen))} settings with {chosen.seeds} seeds "
-        f"on {data.name}, and merging them in every way: {len(left)} of {len(wanted)} parts are left ..."
-    )
+
+    def told(left: str) -> None:
+        if say is not None:
+            say(
+                f"Training {chosen.sources} networks in each of {len(settings_of(chosen))} settings with "
+                f"{chosen.seeds} seeds on {data.name}, and merging them in every way: {left} are left ..."
+            )
+
     bar = None if progress is None else progress("merging")
-    run_missing(left, engine=engine, progress=bar)
+    run_parts(folder, wanted, engine=engine, progress=bar, left=told)
     claims = claims_of_merging(chosen, merging_results(folder), name)
     write_claims(folder, claims)
     return claims
@@ -186,25 +181,6 @@ def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
         judged=told.get("judged", 10_000),
         seeds=told["seeds"],
     )
-
-
-def _keep(folder: Path, described: dict[str, Any]) -> None:
-    """Write down what the study is, or see that what lies there is the same but for the number of seeds."""
-    path = folder / STUDY
-    plain = json.loads(json.dumps(described))
-    if path.is_file():
-        before = store.read_json(path)
-        store.check_schema(before, path, SCHEMA)
-        told = before.get("protocol", {})
-        changed = [key for key, value in plain["protocol"].items() if key != "seeds" and told.get(key) != value]
-        if before.get("study") != plain["study"] or changed:
-            raise BadInput(
-                f"{folder} holds a study with another {' and '.join(changed) or 'question'}: go on with the settings "
-                "it was begun with, or give another folder."
-            )
-    elif (folder / RESULTS).exists():
-        raise BadInput(f"{folder} holds results but no {STUDY}: give another folder.")
-    store.write_json(path, plain)
 
 
 def _group(folder: Path, protocol: MergingProtocol, device: str, setting: str, seed: int) -> None:

@@ -4,18 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from landform import store
-from landform.engine import Engine, InProcess, Unit
+from landform.engine import Engine, Unit, run_missing
 from landform.errors import BadInput
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+P = TypeVar("P", bound="DataclassInstance")
 
 STUDY, RESULTS = "study.json", "results"
 Say: TypeAlias = Callable[[str], object]
 Progress: TypeAlias = Callable[[int, int], object]
 # What a study measured, by the kind of part, in the order of subjects and seeds.
 Found: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def choose(study: str, scales: Mapping[str, P], scale: str, protocol: P | None, seeds: int | None) -> tuple[P, str]:
+    """The protocol that is asked for.
+
+    Args:
+        study: its name.
+        scales: its protocols, by scale.
+        scale: one of them.
+        protocol: one that is given in place of a scale.
+        seeds: how often all of it is done, where that is given.
+
+    Returns:
+        The protocol, and the name of its scale: ``"own"`` for one that was given.
+
+    Raises:
+        BadInput: when there is no such scale.
+    """
+    if protocol is None and scale not in scales:
+        raise BadInput(f"There is no scale {scale!r} of {study}: choose from {', '.join(scales)}.")
+    chosen = scales[scale] if protocol is None else protocol
+    if seeds is not None:
+        chosen = replace(chosen, seeds=seeds)
+    return chosen, scale if protocol is None else "own"
 
 
 def keep(folder: Path, described: Mapping[str, Any], schema: int) -> None:
@@ -64,11 +94,7 @@ def run_parts(
     missing = [unit for unit in parts if not (folder / RESULTS / f"{unit.name}.json").is_file()]
     if left is not None:
         left(f"{len(missing)} of {len(parts)} parts")
-    failures = [each for each in (engine or InProcess()).run(missing, progress=progress) if each.failure is not None]
-    if failures:
-        raise BadInput(
-            f"{failures[0].name} failed ({failures[0].failure}): run the study again, which keeps what is done."
-        )
+    run_missing(missing, engine=engine, progress=progress)
 
 
 def write_part(folder: Path, name: str, found: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from landform import store
 from landform.engine import Engine, Unit
 from landform.errors import BadInput
 from landform.studies._claim import Claim, write_claims
-from landform.studies._parts import Progress, Say, keep, read_parts, run_parts
+from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
 from landform.studies._quantum_claims import claims_of_quantum
 from landform.studies._quantum_measure import between, network, plateau
 from landform.studies._quantum_protocol import QuantumProtocol
@@ -134,14 +134,10 @@ def quantum_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
-    chosen = protocol or (_with_mnist(SCALES[scale]) if scale == "medium" else SCALES[scale])
-    if seeds is not None:
-        chosen = replace(chosen, seeds=seeds)
+    scales = {**SCALES, "medium": _with_mnist(SCALES["medium"])} if scale == "medium" else SCALES
+    chosen, name = choose(NAME, scales, scale, protocol, seeds)
     data = chosen.dataset()
     folder = store.make_folder(out)
-    name = scale if protocol is None else "own"
     keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
     networks, lines = _wanted(chosen, folder, device)
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from landform import store
 from landform.engine import Engine, Unit
-from landform.errors import BadInput
 from landform.studies._claim import Claim, write_claims
-from landform.studies._parts import keep, run_parts
+from landform.studies._parts import choose, keep, run_parts
 from landform.studies._taxonomy_claims import TOLERANCE, claims_of_taxonomy
 from landform.studies._taxonomy_measure import RESULTS, measure_group
 from landform.studies._taxonomy_protocol import SCALES, Cell, TaxonomyProtocol
@@ -59,13 +57,8 @@ def taxonomy_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    if protocol is None and scale not in SCALES:
-        raise BadInput(f"There is no scale {scale!r} of {NAME}: choose from {', '.join(SCALES)}.")
-    chosen = protocol or SCALES[scale]
-    if seeds is not None:
-        chosen = replace(chosen, seeds=seeds)
+    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
     folder = store.make_folder(out)
-    name = scale if protocol is None else "own"
     tell = say or (lambda text: None)
     keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
     networks = len(chosen.cells()) * chosen.seeds

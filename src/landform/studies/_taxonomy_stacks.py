@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,9 @@ class Own(nn.Module):
         return F.cross_entropy(self.net(_rows(self._shared.inputs, samples)), _labels(self.targets, samples))
 
 
+Mix: TypeAlias = "Callable[[Parts], Callable[[str], Tensor]]"
+
+
 class Parts(nn.Module):
     """A network made of several points, tensor by tensor: one is trained, the others are held.
 
@@ -88,11 +91,14 @@ class Parts(nn.Module):
 
     targets: Tensor
 
-    def __init__(self, layout: Layout, free: Tensor, held: Sequence[Tensor], targets: Tensor, shared: Shared) -> None:
+    def __init__(
+        self, layout: Layout, mix: Mix, free: Tensor, held: Sequence[Tensor], targets: Tensor, shared: Shared
+    ) -> None:
         """Take the points.
 
         Args:
             layout: of the network.
+            mix: called at each step, gives what makes a tensor of the network from those of the points.
             free: where training begins, ``[P]``.
             held: the others, ``[P]`` each.
             targets: its labels, ``[N]``.
@@ -107,16 +113,13 @@ class Parts(nn.Module):
             for name, view in layout.views(point).items():
                 self.register_buffer(f"held{place}_{self._names[name]}", view.clone())
         self.register_buffer("targets", targets)
+        self._mix = mix
         self._shared = shared
 
     def held(self, place: int, key: str) -> Tensor:
         """One tensor of a held point."""
         found: Tensor = getattr(self, f"held{place}_{key}")
         return found
-
-    def mixed(self) -> Callable[[str], Tensor]:
-        """What makes the network's tensors of those of the points, drawn anew at each step."""
-        raise NotImplementedError
 
     def forward(self, samples: Tensor) -> Tensor:
         """Cross-entropy of some samples.
@@ -127,7 +130,7 @@ class Parts(nn.Module):
         Returns:
             A scalar.
         """
-        make = self.mixed()
+        make = self._mix(self)
         tensors = {name: make(key) for name, key in self._names.items()}
         inputs, targets = _rows(self._shared.inputs, samples), _labels(self.targets, samples)
         assert self._shared.function is not None
@@ -135,23 +138,18 @@ class Parts(nn.Module):
         return loss
 
 
-class Bend(Parts):
-    """A point of a Bezier curve of one bend between two ends; what is held are the ends."""
+def bend(parts: Parts) -> Callable[[str], Tensor]:
+    """A point of a Bezier curve of one bend, which is trained, between two ends, which are held.
 
-    def mixed(self) -> Callable[[str], Tensor]:
-        """``(1 - t)^2 a + 2 t (1 - t) bend + t^2 b`` with t uniform in [0, 1], one t for the whole stack."""
-        t = float(torch.rand(1))
-        return lambda key: (
-            (1 - t) ** 2 * self.held(0, key) + t**2 * self.held(1, key) + 2 * t * (1 - t) * self.free[key]
-        )
+    ``(1 - t)^2 a + 2 t (1 - t) bend + t^2 b`` with t uniform in [0, 1], one t for the whole stack.
+    """
+    t = float(torch.rand(1))
+    return lambda key: (1 - t) ** 2 * parts.held(0, key) + t**2 * parts.held(1, key) + 2 * t * (1 - t) * parts.free[key]
 
 
-class Pruned(Parts):
-    """A network some of whose weights are cut off; what is held is the mask, 0 for those."""
-
-    def mixed(self) -> Callable[[str], Tensor]:
-        """Weights times mask."""
-        return lambda key: self.free[key] * self.held(0, key)
+def pruned(parts: Parts) -> Callable[[str], Tensor]:
+    """Weights times the mask that is held, 0 for those that are cut off."""
+    return lambda key: parts.free[key] * parts.held(0, key)
 
 
 def train_own(
@@ -210,7 +208,7 @@ def bends(
     layout = landscape.layout
     shared = Shared(inputs, Function(landscape._model, layout, device=landscape.device, dtype=landscape.dtype))
     nets = [
-        Bend(layout, start.cpu(), (a.cpu(), b.cpu()), own, shared)
+        Parts(layout, bend, start.cpu(), (a.cpu(), b.cpu()), own, shared)
         for (a, b), start, own in zip(ends, begin, targets, strict=True)
     ]
     whole = replace(recipe, epochs=steps / recipe.steps_per_epoch(len(inputs)), seed=seed)
@@ -243,7 +241,7 @@ def retrain(
     """
     layout = Layout.of(net)
     shared = Shared(inputs, Function(net, layout, device=inputs.device, dtype=inputs.dtype))
-    nets = [Pruned(layout, p, (m,), targets, shared) for p, m in zip(points, masks, strict=True)]
+    nets = [Parts(layout, pruned, p, (m,), targets, shared) for p, m in zip(points, masks, strict=True)]
     trained = _trained(nets, recipes, inputs, device)
     return torch.stack([each.point * mask for each, mask in zip(trained, masks, strict=True)])
 
