@@ -436,7 +436,6 @@ class Landscape:
         samples = f"{len(self._data)} samples" if isinstance(self._data, Tensors) else "a stream of batches"
         frozen = f" ({len(self.layout.frozen)} frozen parameters left out)" if self.layout.frozen else ""
         return (
-            f"Landscape({type(self._model).__name__}, P = {self.layout.size:,}{frozen}, "
-            f"{self._loss_name} on {samples}, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}, batchnorm: {self.batchnorm})"
+            f"Landscape({type(self._model).__name__}, P = {self.layout.size:,}{frozen}, {self._loss_name} on "
+            f"{samples}, {str(self.dtype).removeprefix('torch.')} on {self.device}, batchnorm: {self.batchnorm})"
         )
