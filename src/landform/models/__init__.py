@@ -5,6 +5,8 @@ under ``torch.func.functional_call`` and ``torch.vmap``, in float64, and differe
 """
 
 from landform.models._build import build, names
+from landform.models._freed import Freed, Locality, freed, freed_net
+from landform.models._freed_sizes import FreedLayer, FreedSize, freed_size
 from landform.models._lenet import lenet
 from landform.models._mlp import mlp
 from landform.models._ntk import NTKConv2d, NTKLinear, scales
@@ -17,10 +19,17 @@ from landform.models._vgg import vgg11
 from landform.models._wide_resnet import wide_resnet
 
 __all__ = [
+    "Freed",
+    "FreedLayer",
+    "FreedSize",
+    "Locality",
     "NTKConv2d",
     "NTKLinear",
     "QuantumPatches",
     "build",
+    "freed",
+    "freed_net",
+    "freed_size",
     "lenet",
     "mlp",
     "names",
