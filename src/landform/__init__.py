@@ -17,7 +17,21 @@ from landform.layout import Layout
 from landform.recording import Recorder, Trajectory, every, log_spaced
 from landform.report import report
 from landform.survey import survey
-from landform.training import Constant, Cosine, Cyclic, Recipe, Recording, Step, Trained, spawn, train, train_many
+from landform.training import (
+    Constant,
+    Cosine,
+    Cyclic,
+    Federated,
+    Federation,
+    Recipe,
+    Recording,
+    Step,
+    Trained,
+    federated,
+    spawn,
+    train,
+    train_many,
+)
 
 if TYPE_CHECKING:
     from landform import (
@@ -45,6 +59,8 @@ __all__ = [
     "Cosine",
     "Cyclic",
     "Damaged",
+    "Federated",
+    "Federation",
     "Landscape",
     "Layout",
     "Recipe",
@@ -60,6 +76,7 @@ __all__ = [
     "diagnose",
     "diagnosis",
     "every",
+    "federated",
     "functions",
     "kernel",
     "log_spaced",

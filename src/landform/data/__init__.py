@@ -8,6 +8,7 @@ from landform.data._clusters import clusters
 from landform.data._digits import digit_sums, digits, moved_digits
 from landform.data._images import cifar10, cifar100, fashion_mnist, mnist
 from landform.data._labels import noisy_labels
+from landform.data._partition import Division, partition
 from landform.data._registry import load, names
 from landform.data._series import time_series
 from landform.data._text import characters
@@ -16,6 +17,7 @@ from landform.data._types import Dataset, Split
 __all__ = [
     "Augment",
     "Dataset",
+    "Division",
     "Split",
     "characters",
     "cifar10",
@@ -30,5 +32,6 @@ __all__ = [
     "moved_digits",
     "names",
     "noisy_labels",
+    "partition",
     "time_series",
 ]

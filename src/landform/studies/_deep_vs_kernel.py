@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from landform import data as data_room
@@ -44,6 +45,7 @@ SCALES: Mapping[str, Protocol] = {
         onsets=(0.0, 1.0, 4.0, 6.0, 8.0, 12.0, 25.0),
         onset={"epochs": 24.0, "lr": 0.04, "batch_size": 256, "samples": 600},
         curvature=5,
+        curved=4000,
     ),
     # Seconds: shows what the page looks like, and proves nothing.
     "tiny": Protocol(
@@ -206,14 +208,14 @@ def atlases(folder: Path, seeds: int) -> list[Atlas]:
     return [Atlas(folder / _run_name(seed)) for seed in range(seeds)]
 
 
-def probes_of(protocol: Protocol) -> list[Probe]:
+def probes_of(protocol: Protocol) -> tuple[list[Probe], list[Probe]]:
     """What is measured along a parent.
 
     Args:
         protocol: the study's.
 
     Returns:
-        The probes.
+        The probes, and those that look at the Hessian, of some of the training samples.
     """
     kernel = {"samples": protocol.kernel}
     names = ["loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine", "function_step"]
@@ -224,14 +226,14 @@ def probes_of(protocol: Protocol) -> list[Probe]:
     found += [get("kernel_alignment"), get("function_to_end")]
     # One data set is enough for what costs most.
     found += [get("kernel_spectrum").on("train"), get("kernel_distances").using(**kernel).on("train")]
-    if protocol.curvature:
-        found += [
-            get("eigenvalues").using(k=10, tol=0.05).at(protocol.curvature).on("train"),
-            get("sharpness").using(tol=0.02).at(2 * protocol.curvature).on("train"),
-            get("trace").using(tol=0.1).at(protocol.curvature).on("train"),
-            get("density").using(probes=1, steps=32).at(min(3, protocol.curvature)).on("train"),
-        ]
-    return found
+    if not protocol.curvature:
+        return found, []
+    return found, [
+        get("eigenvalues").using(k=10, tol=0.05).at(protocol.curvature).on("train"),
+        get("sharpness").using(tol=0.02).at(2 * protocol.curvature).on("train"),
+        get("trace").using(tol=0.1).at(protocol.curvature).on("train"),
+        get("density").using(probes=1, steps=32).at(min(3, protocol.curvature)).on("train"),
+    ]
 
 
 def _chosen(
@@ -374,4 +376,9 @@ def _measure(folder: Path, protocol: Protocol, device: str, seed: int, engine: E
     dataset, net = _parts(protocol, seed)
     train = Landscape(net, dataset, device=device)
     sets = {"train": train, "test": train.on(dataset.test)}
-    survey(folder / _run_name(seed), sets, probes=probes_of(protocol), engine=engine, progress=bar)
+    probes, curved = probes_of(protocol)
+    if curved:
+        order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(0))
+        few = train.subset(order[: protocol.curved]) if len(order) > protocol.curved else train
+        survey(folder / _run_name(seed), {"train": few}, probes=curved, engine=engine, progress=bar)
+    survey(folder / _run_name(seed), sets, probes=probes, engine=engine, progress=bar)

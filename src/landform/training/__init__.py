@@ -1,5 +1,8 @@
-"""One loop for one model or a stack of models; recipes, schedules, spawning."""
+"""One loop for one model or a stack of models; recipes, schedules, spawning, federated averaging."""
 
+from landform.training._clients import LocalMoment
+from landform.training._federated import Federated, federated
+from landform.training._federation import Federation
 from landform.training._plane import Plane
 from landform.training._planes import plane, plane_of, planes
 from landform.training._recipe import Recipe
@@ -13,11 +16,15 @@ __all__ = [
     "ContinueFrom",
     "Cosine",
     "Cyclic",
+    "Federated",
+    "Federation",
+    "LocalMoment",
     "Plane",
     "Recipe",
     "Recording",
     "Step",
     "Trained",
+    "federated",
     "plane",
     "plane_of",
     "planes",

@@ -58,6 +58,11 @@ class Batches:
         """Whether each run has labels of its own."""
         return any(recipe.label_noise for recipe in self.recipes)
 
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return self.recipes[0].steps_per_epoch(len(self.inputs))
+
     def at(self, step: int, active: int) -> tuple[Tensor, Tensor]:
         """The batches of one step.
 
@@ -69,7 +74,7 @@ class Batches:
             Inputs ``[active, B, ...]`` and targets ``[active, B, ...]``.
         """
         samples, size = len(self.inputs), self.recipes[0].batch_size
-        epoch, place = divmod(step, self.recipes[0].steps_per_epoch(samples))
+        epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             rows = [order(samples, recipe.seed, epoch) for recipe in self.recipes]
             self._orders, self._epoch = torch.stack(rows).to(self.inputs.device), epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -53,6 +54,23 @@ class Moment:
     rates: Sequence[float]
 
 
+class Meeting(Protocol):
+    """Brings runs together: a variation of the loop in which they are not independent.
+
+    Attributes:
+        every: after so many steps optimisers begin anew.
+    """
+
+    every: int
+
+    def __call__(self, moment: Moment) -> None:
+        """Look at the runs after a step; at a meeting, change them in place.
+
+        Args:
+            moment: the runs.
+        """
+
+
 def run(
     starts: Sequence[Start],
     batches: Batches,
@@ -61,6 +79,7 @@ def run(
     buffers: Mapping[str, Tensor],
     until: int,
     watch: Callable[[Moment], None] | None = None,
+    meeting: Meeting | None = None,
 ) -> Moment:
     """Train K models from their starts to one end.
 
@@ -74,6 +93,7 @@ def run(
         buffers: the model's own buffers.
         until: the last step.
         watch: called at every start and after every step.
+        meeting: called after every step, before ``watch``; runs that meet start together.
 
     Returns:
         The last moment.
@@ -109,11 +129,14 @@ def run(
         current = {name: tensor[:active] for name, tensor in own.items()}
         where, add = optimiser.target(active, out)
         losses = gradients(points[:active], current, x, y, step, where, add=add)
-        optimiser.update_(points[:active], where, rates, step, added=add)
+        taken = step if meeting is None else step % meeting.every
+        optimiser.update_(points[:active], where, rates, taken, added=add)
         # A run that starts at the next step is shown at its start.
         joined = sum(start.step <= step + 1 for start in starts)
-        if watch is not None or step + 1 == until:
+        if watch is not None or meeting is not None or step + 1 == until:
             seen = moment(step + 1, joined, losses, rates)
+        if meeting is not None:
+            meeting(seen)
         if watch is not None:
             watch(seen)
     return seen
@@ -123,7 +146,7 @@ def _timetable(
     starts: Sequence[Start], batches: Batches, first: int, until: int
 ) -> Iterator[tuple[int, int, Sequence[float]]]:
     """For every step: its number, how many runs take it, and their learning rates."""
-    per_epoch = batches.recipes[0].steps_per_epoch(len(batches.inputs))
+    per_epoch = batches.per_epoch
     for begin in range(first, until, per_epoch):
         steps = range(begin, min(begin + per_epoch, until))
         columns = [recipe.rates(steps, per_epoch).tolist() for recipe in batches.recipes]

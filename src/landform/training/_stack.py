@@ -94,7 +94,7 @@ class Task:
             raise BadInput("label_smoothing belongs to cross-entropy: leave it at 0 with another loss.")
         batches = Batches.of(as_dataset(data), recipes, place, kind)
         task = cls(function, batches, loss_of, recipes[0].steps(len(batches.inputs)), kind, within)
-        with _own_generators(place):
+        with own_generators(place):
             task.check(layout.point(model), name)
         return task
 
@@ -159,7 +159,7 @@ def follow(
     runs = len(starts)
     groups = [range(runs)] if choice.stack else [range(k, k + 1) for k in range(runs)]
     found: list[End] = []
-    with _own_generators(task.batches.inputs.device), torch.enable_grad():
+    with own_generators(task.batches.inputs.device), torch.enable_grad():
         for i, group in enumerate(groups):
             members = [starts[k] for k in group]
             told = _told(progress, [task.until - start.step for start in starts], group)
@@ -221,7 +221,7 @@ def _as_it_is(moment: Moment) -> Moment:
 
 def decide(how: str, task: Task, starts: Sequence[Start]) -> Choice:
     """Decide between stack and loop by counting one forward pass, and try a stack of two before relying on it."""
-    with _own_generators(task.batches.inputs.device):
+    with own_generators(task.batches.inputs.device):
         return _decide(how, task, starts)
 
 
@@ -264,8 +264,12 @@ def _told(progress: Progress | None, steps: Sequence[int], group: range) -> Prog
 
 
 @contextmanager
-def _own_generators(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random generators as they were: dropout is seeded anew at every step."""
+def own_generators(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random generators as they were: dropout is seeded anew at every step.
+
+    Args:
+        device: where it is trained.
+    """
     with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=True):
         yield
 

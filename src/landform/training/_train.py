@@ -205,13 +205,13 @@ def train_from(
         ends = follow(task, starts, choice, None, progress)
         return [_trained(end, recipe) for end, recipe in zip(ends, recipes, strict=True)]
     more = [settings] * len(recipes) if isinstance(settings, Mapping) else list(settings)
-    described = [_description(model, data, recipe, loss, own) for recipe, own in zip(recipes, more, strict=True)]
+    described = [describe(model, data, recipe, loss, own) for recipe, own in zip(recipes, more, strict=True)]
     if within is not None:
         for k, one in enumerate(described):
             one["plane"] = within.describe(k)
     there = [Trajectory(f) if resume and (f / "run.json").exists() else None for f in folders]
     if any(trajectory is not None for trajectory in there):
-        starts, choice = _resumed(there, starts, described, task.dtype)
+        starts, choice = resumed(there, starts, described, task.dtype)
     else:
         choice = decide(how, task, starts)
     for k, one in enumerate(described):
@@ -246,10 +246,21 @@ def train_from(
     ]
 
 
-def _description(
+def describe(
     model: nn.Module, data: Any, recipe: Recipe, loss: str | Loss, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What ``run.json`` says of a training, so that it can be done again."""
+    """What ``run.json`` says of a training, so that it can be done again.
+
+    Args:
+        model: what is trained.
+        data: on what.
+        recipe: how.
+        loss: of (outputs, targets), or its name.
+        settings: more to be kept.
+
+    Returns:
+        Plain JSON.
+    """
     given = as_dataset(data)
     return {
         "recipe": recipe.to_json(),
@@ -280,10 +291,23 @@ def _trained(end: End, recipe: Recipe, trajectory: Trajectory | None = None) -> 
     return Trained(end.point.cpu(), buffers, losses, recipe, end.how, trajectory, coordinates)
 
 
-def _resumed(
+def resumed(
     there: Sequence[Trajectory | None], starts: Sequence[Start], described: Sequence[dict[str, Any]], dtype: torch.dtype
 ) -> tuple[list[Start], Choice]:
-    """Where runs that were cut short go on: at the last resumable step they all have, for runs of a stack."""
+    """Where runs that were cut short go on: at the last resumable step they all have, for runs of a stack.
+
+    Args:
+        there: what lies in their folders.
+        starts: where they began.
+        described: what ``run.json`` would say of them now.
+        dtype: they are trained in.
+
+    Returns:
+        Where they go on, and whether they are stacked.
+
+    Raises:
+        BadInput: when a run is not there, or was made otherwise.
+    """
     kept: list[dict[str, Any]] = []
     for trajectory, now in zip(there, described, strict=True):
         if trajectory is None:
