@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -71,7 +72,7 @@ def _dirichlet(
     if not alpha > 0:
         raise BadInput(f"The parameter of a Dirichlet division is {alpha}: give a number above 0.")
     labels = targets.detach().cpu()
-    every = [(labels == label).nonzero().flatten() for label in labels.unique().tolist()]
+    every = [(labels == label).nonzero().flatten() for label in sorted(set(labels.tolist()))]
     pools = [places[torch.randperm(len(places), generator=made)] for places in every]
     if equal:
         return _equal(pools, clients, alpha, made)
@@ -141,4 +142,5 @@ def _even(count: int, parts: int) -> list[int]:
 
 
 def _cut(order: Tensor, sizes: list[int]) -> list[Tensor]:
-    return list(order.split(sizes))
+    ends = list(accumulate(sizes))
+    return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]

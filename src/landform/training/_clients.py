@@ -49,6 +49,7 @@ class ClientBatches(Batches):
 
     federation: Federation = field(default_factory=Federation)
     places: Sequence[Tensor] = ()
+    _known: tuple[int, list[int], list[tuple[range, int]]] = (-1, [], [])
     _round: int = -1
     _at: Tensor = field(default_factory=lambda: torch.empty(0))
     _shuffled: dict[tuple[int, int], Tensor] = field(default_factory=dict)
@@ -65,17 +66,23 @@ class ClientBatches(Batches):
 
     def members(self, number: int) -> list[int]:
         """Clients of a round, those of equal batches together."""
-        return sorted(self.federation.members(number), key=self.size, reverse=True)
+        return self._of_round(number)[0]
 
     def groups(self, step: int) -> list[tuple[range, int]]:
         """Which places in the stack have equally large batches at a step, and how large these are."""
-        sizes = [self.size(client) for client in self.members(step // self.per_epoch)]
-        found, start = [], 0
-        for size, group in groupby(sizes):
-            count = len(list(group))
-            found.append((range(start, start + count), size))
-            start += count
-        return found
+        return self._of_round(step // self.per_epoch)[1]
+
+    def _of_round(self, number: int) -> tuple[list[int], list[tuple[range, int]]]:
+        everyone = self.federation.present == self.federation.clients
+        if self._known[0] < 0 or not (everyone or self._known[0] == number):
+            members = sorted(self.federation.members(number), key=self.size, reverse=True)
+            groups, start = list[tuple[range, int]](), 0
+            for size, group in groupby(map(self.size, members)):
+                count = len(list(group))
+                groups.append((range(start, start + count), size))
+                start += count
+            self._known = (number, members, groups)
+        return self._known[1], self._known[2]
 
     def at(self, step: int, active: int) -> tuple[Tensor, Tensor]:
         """The batches of one local step.

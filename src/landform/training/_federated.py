@@ -111,15 +111,15 @@ def federated(
         model: any module; it ends up as the server's model.
         data: one of ``lf.data``, or a pair of tensors (inputs, targets); the training split is divided.
         federation: how clients train together.
-        recipe: how each trains: ``epochs`` becomes the rounds, over which the schedule goes; a ``batch_size`` as large as
-            a client's set takes all of it at each step.
+        recipe: how each trains: ``epochs`` becomes the rounds, over which the schedule goes; a ``batch_size`` as large
+            as a client's set takes all of it at each step.
         clients: places of each client's samples, instead of a division.
         out: folder to record the server's run in; None records nothing.
         recording: which rounds are recorded; by default 50 log-spaced ones, without partners.
         loss: a name, or a function of (outputs, targets) that returns the mean over the batch.
         device: where to train; the model stays where it is.
         dtype: the floating-point type to train in; None keeps the model's own.
-        how: ``"stack"`` runs the clients as one program, ``"loop"`` one after the other; ``"auto"`` decides by counting.
+        how: ``"stack"`` runs the clients as one program, ``"loop"`` one by one; ``"auto"`` decides by counting.
         resume: go on with the run that lies in ``out``, to the bit on a CPU.
         overwrite: replace the run that lies in ``out``.
         settings: more to be kept in ``run.json``, as JSON.

@@ -1,8 +1,8 @@
 """FedAvg in the kernel regime (Huang, Li, Song & Yang 2021, arXiv 2105.05001): what its analysis predicts.
 
 Two-layer ReLU networks, ``f(x) = sum_r a_r relu(u_r x) / sqrt(m)`` with fixed signs a, on inputs of unit length.
-Clients take local steps down ``1/2 sum (f - y)^2`` over their own samples, and a server adds the mean of what they moved
-by. The server's residuals then follow a Gram matrix that is not symmetric: its rows see the server's weights, its
+Clients take local steps down ``1/2 sum (f - y)^2`` over their own samples, and a server adds the mean of what they
+moved by. The server's residuals then follow a Gram matrix that is not symmetric: its rows see the server's weights, its
 columns the client's.
 """
 
