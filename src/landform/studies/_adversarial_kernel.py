@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from landform import data as data_room
 from landform import models, store
 from landform.data import Dataset, Split
 from landform.engine import Engine, Unit
@@ -26,6 +25,7 @@ from landform.studies._adversarial_kernel_dynamics import dynamics
 from landform.studies._adversarial_kernel_parts import closed, transfer
 from landform.studies._adversarial_landscape import raw
 from landform.studies._claim import Claim, write_claims
+from landform.studies._loaded import loaded
 from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts, write_part
 from landform.training import Recipe
 
@@ -111,7 +111,7 @@ class KernelProtocol:
 
     def dataset(self) -> Dataset:
         """The data, with inputs in [0, 1]."""
-        found = raw(data_room.load(self.data, **self.data_options))
+        found = raw(loaded(self.data, self.data_options))
         if found.classes is None or found.train.inputs.dim() != 4:
             raise BadInput(f"{found.name} is no set of labelled images: give one, such as digits with flat=False.")
         return found

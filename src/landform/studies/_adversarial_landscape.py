@@ -14,7 +14,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from landform import data as data_room
 from landform import models, store
 from landform.attacks import Attack
 from landform.data import Dataset, Split
@@ -23,6 +22,7 @@ from landform.errors import BadInput
 from landform.studies._adversarial_landscape_claims import claims_of_adversarial_landscape
 from landform.studies._adversarial_landscape_measure import look
 from landform.studies._claim import Claim, write_claims
+from landform.studies._loaded import loaded
 from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts, write_part
 from landform.training import Recipe, train_many
 
@@ -101,7 +101,7 @@ class RobustProtocol:
 
     def dataset(self) -> Dataset:
         """The data, with inputs as they were before they were normalised."""
-        found = raw(data_room.load(self.data, **self.data_options))
+        found = raw(loaded(self.data, self.data_options))
         if found.classes is None or found.train.targets.dim() != 1:
             raise BadInput(f"{found.name} has no labels: the study counts which of them an attack changes.")
         return found

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from landform import data as data_room
 from landform import models, store
 from landform.atlas import Atlas
 from landform.data import Dataset
@@ -25,6 +24,7 @@ from landform.probes import Probe, get
 from landform.recording import Trajectory, log_spaced
 from landform.studies._claim import Claim, write_claims
 from landform.studies._deep_vs_kernel_claims import claims_of
+from landform.studies._loaded import loaded
 from landform.studies._protocol import Protocol
 from landform.survey import survey
 from landform.training import Recipe, Recording, spawn, train_many
@@ -290,7 +290,7 @@ def _keep(folder: Path, described: dict[str, Any]) -> list[list[int]]:
 
 
 def _parts(protocol: Protocol, seed: int) -> tuple[Dataset, nn.Module]:
-    dataset = data_room.load(protocol.data, **protocol.data_options)
+    dataset = loaded(protocol.data, protocol.data_options)
     if dataset.classes is None:
         raise BadInput(f"{dataset.name} has no classes: {NAME} compares errors, so give data with labels.")
     inputs = tuple(dataset.train.inputs.shape[1:])

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landform import data as data_room
 from landform import models
 from landform.data import Dataset, Split
 from landform.errors import BadInput
 from landform.landscape import Landscape
+from landform.studies._loaded import loaded
 from landform.training import Recipe
 
 
@@ -39,7 +39,7 @@ class Subject:
 
     def dataset(self) -> Dataset:
         """The data."""
-        found = data_room.load(self.data, **self.data_options)
+        found = loaded(self.data, self.data_options)
         if found.classes is None or found.train.targets.is_floating_point():
             raise BadInput(f"{found.name} has no classes: the study looks at the gradients of logits by class.")
         return found

@@ -17,6 +17,7 @@ from landform import models
 from landform.data import Dataset, Split
 from landform.errors import BadInput
 from landform.layout import Layout
+from landform.studies._loaded import loaded
 from landform.training import Recipe, train, train_many
 
 # Labels that a source of the setting "noise" gets wrong, each source its own.
@@ -91,7 +92,7 @@ class MergingProtocol:
 
     def dataset(self) -> Dataset:
         """The data."""
-        found = data_room.load(self.data, **self.data_options)
+        found = loaded(self.data, self.data_options)
         if found.classes is None or found.train.inputs.dim() != 4:
             raise BadInput(f"{found.name} is no set of labelled images: the study of merging turns images.")
         return found

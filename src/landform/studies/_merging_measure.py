@@ -198,13 +198,13 @@ def connection(judge: Judge, points: Tensor, seed: int, curve: int) -> dict[str,
     straight = paths.barrier(judge.train, a, b, steps=_CUT, refine=0)
     matched = alignment.align(judge.train, a, b, seed=seed).point
     layout = judge.train.layout
-    layers = {}
+    layers, start = {}, float(judge.train.loss(a))
     for name, slots in _layers(layout).items():
         moved = a.clone()
         for slot in slots:
             moved[slot.start : slot.stop] = b[slot.start : slot.stop]
-        losses = judge.train.loss(torch.stack([a, (a + moved) / 2, moved])).double()
-        layers[name] = float(losses[1] - (losses[0] + losses[2]) / 2)
+        middle, end = judge.train.loss(torch.stack([(a + moved) / 2, moved])).tolist()
+        layers[name] = middle - (start + end) / 2
     found = {
         "straight": straight.height,
         "straight_error": straight.error_height,

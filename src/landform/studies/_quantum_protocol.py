@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from landform import data as data_room
 from landform import models
 from landform.data import Dataset, Split
 from landform.errors import BadInput
+from landform.studies._loaded import loaded
 from landform.studies._quantum_classical import PatchMLP
 from landform.training import Recipe
 
@@ -127,7 +127,7 @@ class QuantumProtocol:
 
     def dataset(self) -> Dataset:
         """The images of the labels that are kept."""
-        found = data_room.load(self.data, **self.data_options)
+        found = loaded(self.data, self.data_options)
         if found.classes is None or found.train.inputs.dim() != 4 or found.train.inputs.shape[1] != 1:
             raise BadInput(f"{found.name} is no set of labelled grey images [1, side, side]: the study needs one.")
         if self.classes > found.classes:

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
-from landform import data as data_room
 from landform import models
 from landform.data import Dataset
 from landform.errors import BadInput
+from landform.studies._loaded import loaded
 from landform.training import Recipe
 
 Begin: TypeAlias = Literal["linear", "random"]
@@ -151,7 +151,7 @@ class TaxonomyProtocol:
             options["per_class"] = amount
         if noise:
             options["label_noise"] = noise
-        found = data_room.load(self.data, **options)
+        found = loaded(self.data, options)
         if found.classes is None:
             raise BadInput(f"{found.name} has no classes, and the taxonomy counts errors: give data with labels.")
         return found

@@ -1,0 +1,147 @@
+"""Finding the needle in the haystack with convolutions (d'Ascoli, Sagun, Biroli & Bruna 2019, arXiv 1906.06766).
+
+A convolutional network is trained for a while, written out as a fully-connected one, and trained on without its bias:
+see `docs/needle-study.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from landform import models, store
+from landform.engine import Engine, Unit
+from landform.studies._claim import Claim, write_claims
+from landform.studies._emergent_protocol import Subject
+from landform.studies._needle_claims import claims_of_needle
+from landform.studies._needle_measure import relaxed
+from landform.studies._needle_protocol import NeedleProtocol
+from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.training import Recipe
+
+NAME = "needle"
+QUESTION = "does a convolutional network become better when it is freed of convolution? (d'Ascoli et al. 2019)"
+SCHEMA = 1
+
+_NET = {"width": (12, 12), "head": "flatten", "init": "torch"}
+# The paper's: plain descent at a constant rate, without augmentation.
+_PLAIN = Recipe(batch_size=50, lr=0.1, momentum=0.0)
+
+SCALES: Mapping[str, NeedleProtocol] = {
+    "small": NeedleProtocol(
+        subject=Subject("moved_digits", "small_cnn", {"train_size": 1000, "test_size": 1500}, {**_NET, "width": (8, 8)},
+                        samples=500),
+        recipe=_PLAIN,
+        relax=(0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0),
+        after=40.0,
+        every=4.0,
+        held="test",
+    ),
+    # Seconds: shows what the page looks like, and proves nothing.
+    "tiny": NeedleProtocol(
+        subject=Subject("moved_digits", "small_cnn", {"train_size": 200, "test_size": 300, "canvas": 9},
+                        {**_NET, "width": (4, 4)}, samples=60),
+        recipe=replace(_PLAIN, batch_size=20),
+        relax=(0.0, 2.0, 4.0, 8.0),
+        after=4.0,
+        every=2.0,
+        train=200,
+        validation=100,
+        test=200,
+        held="test",
+        alphas=5,
+        seeds=2,
+    ),
+    "medium": NeedleProtocol(
+        subject=Subject("cifar10", "small_cnn", {"per_class": 500}, _NET, samples=1000),
+        recipe=replace(_PLAIN, batch_size=250),
+        relax=(0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0),
+        after=60.0,
+        every=5.0,
+        pooled=2,
+        train=4000,
+        validation=1000,
+        test=4000,
+    ),
+}  # fmt: skip
+
+
+def needle_study(
+    out: str | Path,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    protocol: NeedleProtocol | None = None,
+    device: str = "auto",
+    engine: Engine | None = None,
+    say: Say | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> list[Claim]:
+    """Train, free, train on, and hold the claims against the numbers; goes on where it was stopped.
+
+    Args:
+        out: folder for the results, ``claims.json`` and the report.
+        scale: ``"small"`` (digits somewhere on a canvas, minutes), ``"medium"`` (CIFAR-10 at 16 x 16, less than an
+            hour), or ``"tiny"``, to see in seconds what comes out.
+        seeds: how often all of it is done; more can be asked for later.
+        protocol: everything at once, in place of a scale.
+        device: where to train and to measure.
+        engine: where the units of work run; here, one after the other, by default.
+        say: told in a sentence what is going on.
+        progress: given a title, returns what is called with (done, total).
+
+    Returns:
+        The claims.
+
+    Raises:
+        BadInput: when something given does not fit, or another study lies in the folder.
+    """
+    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
+    data, _ = chosen.load()
+    size = models.freed_size(chosen.subject.net(data, 0), tuple(data.train.inputs.shape[1:]))
+    folder = store.make_folder(out)
+    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
+
+    def told(left: str) -> None:
+        if say is not None:
+            say(f"A convolutional network freed at {len(chosen.relax)} times ({size}): {left} are left ...")
+
+    bar = None if progress is None else progress("needle")
+    parts = [
+        Unit(
+            f"relaxed-{seed}",
+            relaxed,
+            {"folder": folder, "protocol": chosen, "device": device, "name": f"relaxed-{seed}", "seed": seed},
+        )
+        for seed in range(chosen.seeds)
+    ]
+    run_parts(folder, parts, engine=engine, progress=bar, left=told)
+    claims = claims_of_needle(chosen, needle_results(folder), name)
+    write_claims(folder, claims)
+    return claims
+
+
+def needle_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What was measured.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        ``"relaxed"``: one for each seed there is.
+    """
+    return read_parts(folder)
+
+
+def needle_protocol_of(described: Mapping[str, Any]) -> NeedleProtocol:
+    """Read a protocol from what a study keeps of itself.
+
+    Args:
+        described: the content of its ``study.json``.
+
+    Returns:
+        The protocol.
+    """
+    return NeedleProtocol.from_json(described["protocol"])
