@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -157,6 +157,30 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode != 0
     assert "could not start" in done.stderr
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    script, told = tmp_path / "script.py", tmp_path / "pid"
+    script.write_text(
+        "import os, sys, time\nfrom pathlib import Path\nfrom landform.engine import Processes, Unit\n\n\n"
+        "def nap(file):\n    Path(file).write_text(str(os.getpid()))\n    time.sleep(900)\n\n\n"
+        "if __name__ == '__main__':\n    list(Processes(1).run([Unit('a', nap, {'file': sys.argv[1]})]))\n"
+    )
+    driver = subprocess.Popen([sys.executable, str(script), str(told)])
+    try:
+        wait_for(lambda: told.is_file() and told.read_text() != "")
+    finally:
+        driver.kill()
+        driver.wait()
+    worker = int(told.read_text())
+    wait_for(lambda: not Path(f"/proc/{worker}/cmdline").is_file() or not Path(f"/proc/{worker}/cmdline").read_bytes())
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 300.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_units_run_elsewhere_and_give_the_bits_they_give_here() -> None:

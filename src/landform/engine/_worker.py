@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
+from threading import Thread
 from typing import Any
 
 import torch
@@ -146,6 +148,7 @@ def _work(pipe: Connection[Any, Any], threads: int) -> None:
     """What the process does: units, until the pipe ends."""
     # Ctrl-C reaches every process of a terminal; the caller alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_follow_the_caller, name="the caller's end", daemon=True).start()
     torch.set_num_threads(threads)
     engine = InProcess(threads=threads)
     with suppress(BrokenPipeError, EOFError):
@@ -153,6 +156,14 @@ def _work(pipe: Connection[Any, Any], threads: int) -> None:
         while True:
             sent = pipe.recv_bytes()
             pipe.send_bytes(_result_of(sent, engine))
+
+
+def _follow_the_caller() -> None:
+    """End with the caller, whatever ended it: a unit whose result nobody takes would hold a core for hours."""
+    caller = parent_process()
+    if caller is not None:
+        wait([caller.sentinel])
+        os._exit(1)
 
 
 def _result_of(sent: bytes, engine: InProcess) -> bytes:
