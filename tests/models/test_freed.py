@@ -205,7 +205,9 @@ def test_locality_counts_every_entry_once() -> None:
     begun = made.locality(Layout.of(made.net).point(made.net))
     assert begun.local == 1
     assert not begun.energy.any()
-    with pytest.raises(BadInput, match="no freed layer 'conv9'"):
+    picture = made.picture(point, "0")
+    torch.testing.assert_close(picture, table[:, 2, 2, 0].square().mean(0).sqrt())
+    with pytest.raises(BadInput, match="no trained freed layer 'conv9'"):
         made.locality(point, "conv9")
 
 

@@ -25,6 +25,7 @@ def reproduce(
         "deep-vs-kernel",
         "emergent-geometry",
         "merging",
+        "needle",
         "quantum-patches",
         "taxonomy",
         "wedges",

@@ -178,9 +178,8 @@ class Freed:
             BadInput: when there is no such layer.
         """
         self._check(point, 0)
-        names = [each.name for each in self.size.layers]
-        if layer is not None and layer not in names:
-            raise BadInput(f"There is no freed layer {layer!r}: there are {', '.join(names)}.")
+        if layer is not None:
+            self._layer(layer)
         squares = point.detach().double().square()
         off = squares.clone()
         off[self.places.to(point.device)] = 0
@@ -211,6 +210,32 @@ class Freed:
             on / whole_energy,
             on / max(local, 1),
         )
+
+    def picture(self, point: Tensor, layer: str) -> Tensor:
+        """What the unit in the middle of a layer's output sees: its weights, as root mean squares over channels.
+
+        Args:
+            point: ``[Q]``.
+            layer: name of the convolution.
+
+        Returns:
+            An image of the size that the layer reads, ``[height, width]``, float64.
+
+        Raises:
+            BadInput: when there is no such layer, or it is not trained.
+        """
+        self._check(point, 0)
+        each = self._layer(layer)
+        start = _starts(self.net)[f"{layer}.dense.weight"]
+        (out, high, wide), (into, height, width) = each.outputs, each.inputs
+        table = point[start : start + each.entries].detach().double().cpu().view(out, high, wide, into, height, width)
+        return table[:, high // 2, wide // 2].square().mean((0, 1)).sqrt()
+
+    def _layer(self, name: str) -> FreedLayer:
+        known = {each.name: each for each in self.size.layers}
+        if name not in known or f"{name}.dense.weight" not in _starts(self.net):
+            raise BadInput(f"There is no trained freed layer {name!r}: there are {', '.join(known)}.")
+        return known[name]
 
     def fresh(self, seed: int = 0, init: Init = "torch") -> nn.Module:
         """A network of the same architecture that never was a convolutional one.

@@ -25,6 +25,7 @@ _PAGES = {
     "deep-vs-kernel": "_deep_page",
     "emergent-geometry": "_emergent_page",
     "merging": "_merging_page",
+    "needle": "_needle_page",
     "quantum-patches": "_quantum_page",
     "taxonomy": "_taxonomy_study_page",
     "wedges": "_wedges_page",

@@ -30,6 +30,9 @@ from landform.studies._merging_claims import TASKS, claims_of_merging, fixed
 from landform.studies._merging_groups import SETTINGS, MergingProtocol, settings_of
 from landform.studies._merging_measure import CHOICES
 from landform.studies._moving import advantage, read, series, together, transitions
+from landform.studies._needle import needle_protocol_of, needle_results, needle_study
+from landform.studies._needle_claims import accuracy, claims_of_needle, over, rises
+from landform.studies._needle_protocol import NeedleProtocol
 from landform.studies._own_run import EVERYTHING, deep_survey
 from landform.studies._protocol import Protocol, protocol_of
 from landform.studies._quantum import quantum_protocol_of, quantum_results, quantum_study
@@ -62,6 +65,7 @@ __all__ = [
     "EmergentProtocol",
     "KernelProtocol",
     "MergingProtocol",
+    "NeedleProtocol",
     "Predicted",
     "Protocol",
     "QuantumProtocol",
@@ -73,6 +77,7 @@ __all__ = [
     "TaxonomyProtocol",
     "Verdict",
     "WedgesProtocol",
+    "accuracy",
     "advantage",
     "adversarial_kernel",
     "adversarial_landscape",
@@ -83,6 +88,7 @@ __all__ = [
     "claims_of_adversarial_landscape",
     "claims_of_emergent",
     "claims_of_merging",
+    "claims_of_needle",
     "claims_of_quantum",
     "claims_of_taxonomy",
     "claims_of_wedges",
@@ -101,8 +107,12 @@ __all__ = [
     "merging_protocol_of",
     "merging_results",
     "merging_study",
+    "needle_protocol_of",
+    "needle_results",
+    "needle_study",
     "order",
     "ordered",
+    "over",
     "over_loss",
     "plateau_slope",
     "predict",
@@ -114,6 +124,7 @@ __all__ = [
     "read_claims",
     "rise",
     "rise_of",
+    "rises",
     "robust_protocol_of",
     "robust_results",
     "series",

@@ -25,24 +25,25 @@ NAME = "needle"
 QUESTION = "does a convolutional network become better when it is freed of convolution? (d'Ascoli et al. 2019)"
 SCHEMA = 1
 
-_NET = {"width": (12, 12), "head": "flatten", "init": "torch"}
+_NET = {"width": [12, 12], "head": "flatten", "init": "torch"}
 # The paper's: plain descent at a constant rate, without augmentation.
 _PLAIN = Recipe(batch_size=50, lr=0.1, momentum=0.0)
+_RELAX = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
 
 SCALES: Mapping[str, NeedleProtocol] = {
     "small": NeedleProtocol(
-        subject=Subject("moved_digits", "small_cnn", {"train_size": 1000, "test_size": 1500}, {**_NET, "width": (8, 8)},
+        subject=Subject("moved_digits", "small_cnn", {"train_size": 1000, "test_size": 1500}, {**_NET, "width": [8, 8]},
                         samples=500),
         recipe=_PLAIN,
-        relax=(0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0),
-        after=40.0,
-        every=4.0,
+        relax=_RELAX,
+        after=60.0,
+        every=5.0,
         held="test",
     ),
     # Seconds: shows what the page looks like, and proves nothing.
     "tiny": NeedleProtocol(
         subject=Subject("moved_digits", "small_cnn", {"train_size": 200, "test_size": 300, "canvas": 9},
-                        {**_NET, "width": (4, 4)}, samples=60),
+                        {**_NET, "width": [4, 4]}, samples=60),
         recipe=replace(_PLAIN, batch_size=20),
         relax=(0.0, 2.0, 4.0, 8.0),
         after=4.0,
@@ -57,8 +58,8 @@ SCALES: Mapping[str, NeedleProtocol] = {
     "medium": NeedleProtocol(
         subject=Subject("cifar10", "small_cnn", {"per_class": 500}, _NET, samples=1000),
         recipe=replace(_PLAIN, batch_size=250),
-        relax=(0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0),
-        after=60.0,
+        relax=_RELAX,
+        after=100.0,
         every=5.0,
         pooled=2,
         train=4000,

@@ -105,7 +105,7 @@ def relaxed(folder: Path, protocol: NeedleProtocol, device: str, name: str, seed
     everyone = torch.stack([freed.embed(solution), *points, last])
     table = paths.barrier_matrix(free.train, everyone, steps=protocol.alphas)
     told["barriers"] = {"heights": [finite(row) for row in table.heights], "losses": finite(table.losses)}
-    told["begun"] = [_line(free, protocol, start, point)["height"] for start, point in zip(starts, points, strict=True)]
+    told["begun"] = [_line(free, protocol, start, point)["losses"] for start, point in zip(starts, points, strict=True)]
     told["back"] = [_line(free, protocol, point, freed.embed(freed.fold(point))) for point in (*points, last)]
     write_part(folder, name, told)
 
@@ -159,6 +159,7 @@ def _parted(freed: Freed, own: Seen, free: Seen, point: Tensor) -> dict[str, Any
         "energy": finite(spread.energy),
         "mean_square": finite(spread.mean_square),
         "local_mean_square": spread.local_mean_square,
+        "picture": [finite(row) for row in freed.picture(point, freed.size.layers[0].name)],
     }
 
 
@@ -173,8 +174,8 @@ def _largest(landscape: Landscape, point: Tensor) -> float | None:
 def _line(seen: Seen, protocol: NeedleProtocol, a: Tensor, b: Tensor) -> Mapping[str, Any]:
     """Loss and test error on a straight line; nothing where an end is not finite."""
     if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
-        return {"height": None, "losses": [], "test": []}
+        return {"losses": [], "test": []}
     found = paths.barrier(seen.train, a, b, steps=protocol.alphas, refine=0, on={"test": seen.test})
     errors = found.on["test"].errors
     assert errors is not None
-    return {"height": found.height, "losses": finite(found.losses), "test": finite(errors)}
+    return {"losses": finite(found.losses), "test": finite(errors)}

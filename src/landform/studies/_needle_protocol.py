@@ -103,7 +103,8 @@ class NeedleProtocol:
         kept = need[self.held] - self.validation
         parts[self.held] = Split(whole.inputs[:kept], whole.targets[:kept])
         held = Split(whole.inputs[kept:], whole.targets[kept:])
-        told = {**found.transform, "needle": {"pooled": self.pooled, "held": self.held, **need}}
+        own = {"pooled": self.pooled, "held": self.held, **need}
+        told: dict[str, Any] = {**found.transform, "needle": own}
         return replace(found, train=parts["train"], test=parts["test"], transform=told), held
 
     def to_json(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from landform.studies import _adversarial_landscape as robust
 from landform.studies import _deep_vs_kernel as deep
 from landform.studies import _emergent as emergent
 from landform.studies import _merging as merging
+from landform.studies import _needle as needle
 from landform.studies import _quantum as quantum
 from landform.studies import _taxonomy as taxonomy
 from landform.studies import _taxonomy_protocol
@@ -40,6 +41,7 @@ STUDIES: dict[str, Study] = {
     deep.NAME: Study(deep.NAME, deep.QUESTION, tuple(deep.SCALES), deep.deep_vs_kernel),
     emergent.NAME: Study(emergent.NAME, emergent.QUESTION, tuple(emergent.SCALES), emergent.emergent_geometry),
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
+    needle.NAME: Study(needle.NAME, needle.QUESTION, tuple(needle.SCALES), needle.needle_study),
     quantum.NAME: Study(quantum.NAME, quantum.QUESTION, tuple(quantum.SCALES), quantum.quantum_study),
     taxonomy.NAME: Study(taxonomy.NAME, taxonomy.QUESTION, tuple(_taxonomy_protocol.SCALES), taxonomy.taxonomy_study),
     wedges.NAME: Study(wedges.NAME, wedges.QUESTION, tuple(wedges.SCALES), wedges.wedges_study),
