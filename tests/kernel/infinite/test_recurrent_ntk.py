@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from unittest import mock
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from landform.errors import BadInput
 from landform.kernel.infinite import ACTIVATIONS, RecurrentNTK
+from landform.kernel.infinite import _recurrent as recurrent
 
 SPREADS = {"sigma_w": 1.3, "sigma_u": 0.8, "sigma_b": 0.3, "sigma_h": 0.5, "sigma_v": 1.1}
 
@@ -76,6 +80,35 @@ def test_the_recursion_in_plain_loops(activation, depth, output) -> None:
             assert float(symmetric[i, j]) == pytest.approx(plain(a, b, i == j, kernel), rel=1e-6, abs=1e-9)
         for j, b in enumerate(columns):
             assert float(cross[i, j]) == pytest.approx(plain(a, b, False, kernel), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("output", ["last", "mean", "each"])
+@settings(max_examples=15, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    bias=st.sampled_from([0.0, 0.4]),
+    start=st.sampled_from([0.0, 0.6]),
+    still=st.booleans(),
+)
+def test_one_layer_of_relu_is_what_any_activation_gives(output, lengths, bias, start, still) -> None:
+    rows = sequences(*(lengths if output != "each" else [lengths[0]] * len(lengths)))
+    if still:  # nothing comes in: where there is no bias either, variances are zero
+        rows[0] = torch.zeros_like(rows[0])
+    kernel = RecurrentNTK(sigma_b=bias, sigma_h=start, output=output)
+    quick = kernel.kernels(rows)
+    with mock.patch.object(recurrent, "walk_relu", recurrent.RecurrentNTK._walk):
+        slow = kernel.kernels(rows)
+    torch.testing.assert_close(quick.ntk, slow.ntk, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(quick.nngp, slow.nngp, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_with_respect_to_the_sequences() -> None:
+    kernel, x = RecurrentNTK(**SPREADS), sequences(4)[0]
+    moved = x.clone().requires_grad_()
+    (found,) = torch.autograd.grad(kernel.gram(moved[None])[0, 0], moved)
+    nudge = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    up, down = (float(kernel.gram((x + sign * 1e-5 * nudge)[None])) for sign in (1, -1))
+    assert float((found * nudge).sum()) == pytest.approx((up - down) / 2e-5, rel=1e-6)
 
 
 def test_padded_and_listed_sequences_agree() -> None:

@@ -18,7 +18,7 @@ Dual = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """``(k12, k11, k22) -> (V, V')``: covariance and variances, shapes that broadcast to that of the covariance."""
 
 # Below this many roundings the sine of an angle, squared, is taken as zero: there its root has an infinite slope.
-_ROUNDINGS = 64.0
+ROUNDINGS = 64.0
 
 
 def _determinant(k12: Tensor, k11: Tensor, k22: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def relu(k12: Tensor, k11: Tensor, k22: Tensor) -> tuple[Tensor, Tensor]:
     """
     product = k11 * k22
     det = product - k12.square()
-    apart = det > _ROUNDINGS * torch.finfo(det.dtype).eps * product
+    apart = det > ROUNDINGS * torch.finfo(det.dtype).eps * product
     root = torch.where(apart, torch.where(apart, det, 1.0).sqrt(), 0.0)
     # At variance zero the angle is free; cosine 1 keeps it and its slope finite.
     angle = torch.atan2(root, torch.where(product > 0, k12, 1.0))
@@ -158,7 +158,7 @@ def dual(phi: Callable[[Tensor], Tensor], *, nodes: int = 48) -> Dual:
         first = k11.clamp_min(tiny).sqrt()
         along = k12 / first
         left = k22 - along.square()
-        apart = left > _ROUNDINGS * torch.finfo(k12.dtype).eps * k22
+        apart = left > ROUNDINGS * torch.finfo(k12.dtype).eps * k22
         across = torch.where(apart, torch.where(apart, left, 1.0).sqrt(), 0.0)
         value, derivative = torch.zeros_like(across), torch.zeros_like(across)
         for a, share in zip(places, shares, strict=True):

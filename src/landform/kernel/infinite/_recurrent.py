@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,10 +14,29 @@ from torch import Tensor
 from landform.errors import BadInput
 from landform.kernel.infinite._duals import chosen
 from landform.kernel.infinite._pairs import Kernels, assemble, read, spread
+from landform.kernel.infinite._recurrent_relu import walk_relu
 
-_EDGE = 192
+# Sequences along each side of a tile: what a step reads and writes stays in the cache.
+_EDGE, _QUICK_EDGE = 192, 128
 
 Sequences = Tensor | Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some sequences on their way along a diagonal of times.
+
+    Attributes:
+        inputs: ``[n, T, m]``.
+        lengths: ``[n]``.
+        variances: of every layer's preactivation at every time, ``[depth, n, T]``.
+        late: after how many steps each begins, ``[n]``.
+    """
+
+    inputs: Tensor
+    lengths: Tensor
+    variances: Tensor
+    late: Tensor
 
 
 @dataclass(frozen=True)
@@ -120,20 +140,27 @@ class RecurrentNTK:
         own = self._variances(first[0])
         theirs = own if y is None else self._variances(second[0])
 
+        # What is computed in place has no gradient.
+        traced = torch.is_grad_enabled() and (first[0].requires_grad or second[0].requires_grad)
+        quick = self.activation == "relu" and self.depth == 1 and not traced
+        walk = partial(walk_relu, self) if quick else self._walk
+
         def tile(i: slice, j: slice) -> Tensor:
-            a, b = (first[0][i], first[1][i], own[:, i]), (second[0][j], second[1][j], theirs[:, j])
+            a = Rows(first[0][i], first[1][i], own[:, i], torch.zeros_like(first[1][i]))
+            b = Rows(second[0][j], second[1][j], theirs[:, j], torch.zeros_like(second[1][j]))
             same = y is None and i == j
             if self.output != "mean":
-                longest = int(max(a[1].max(), b[1].max()))
-                return self._walk(a, b, longest - a[1], longest - b[1], longest, same)
-            total = torch.zeros(2, len(a[1]), len(b[1]), dtype=dtype, device=a[0].device)
-            none = torch.zeros_like(a[1]), torch.zeros_like(b[1])
-            longest = int(a[1].max())
-            for lag in range(1 - longest, int(b[1].max())):
-                total = total + self._walk(a, b, none[0], none[1] - lag, longest, same and lag == 0)
-            return total / (a[1][:, None] * b[1][None]).to(dtype)
+                longest = int(max(a.lengths.max(), b.lengths.max()))
+                a, b = (replace(each, late=longest - each.lengths) for each in (a, b))
+                return walk(a, b, longest, same)
+            total = torch.zeros(2, len(a.lengths), len(b.lengths), dtype=dtype, device=a.inputs.device)
+            longest = int(a.lengths.max())
+            for lag in range(1 - longest, int(b.lengths.max())):
+                total = total + walk(a, replace(b, late=b.late - lag), longest, same and lag == 0)
+            return total / (a.lengths[:, None] * b.lengths[None]).to(dtype)
 
-        both = assemble(len(first[1]), None if y is None else len(second[1]), _EDGE, tile)
+        edge = _QUICK_EDGE if quick else _EDGE
+        both = assemble(len(first[1]), None if y is None else len(second[1]), edge, tile)
         return Kernels(both[0], both[1])
 
     def _variances(self, x: Tensor) -> Tensor:
@@ -154,32 +181,26 @@ class RecurrentNTK:
             rows.append(torch.stack(found, 1))
         return torch.stack(rows)
 
-    def _walk(
-        self,
-        a: tuple[Tensor, Tensor, Tensor],
-        b: tuple[Tensor, Tensor, Tensor],
-        late_a: Tensor,
-        late_b: Tensor,
-        steps: int,
-        same: bool,
-    ) -> Tensor:
+    def _walk(self, a: Rows, b: Rows, steps: int, same: bool) -> Tensor:
         """Walk along one diagonal of times, every sequence delayed by its own steps: ``[2, n, m]``.
 
         The last state's kernels, or their sum over the diagonal.
         """
         phi = chosen(self.activation)
         w, u, bias, v = (s**2 for s in (self.sigma_w, self.sigma_u, self.sigma_b, self.sigma_v))
-        x, y = a[0], b[0]
+        x, y = a.inputs, b.inputs
         shape = len(x), len(y)
         zero = x.new_zeros(shape)
         start = self.sigma_h**2 * torch.eye(shape[0], dtype=x.dtype, device=x.device) if same else zero
         value, tangent = [start] * self.depth, [zero] * self.depth
         total = torch.stack([zero, zero])
         # Nobody waits and nobody ends early: no masks.
-        full = not bool(late_a.any() or late_b.any()) and bool((a[1] >= steps).all() and (b[1] >= steps).all())
+        full = not bool(a.late.any() or b.late.any()) and bool(
+            (a.lengths >= steps).all() and (b.lengths >= steps).all()
+        )
         for step in range(steps):
-            time_a, time_b = step - late_a, step - late_b
-            here = ((time_a >= 0) & (time_a < a[1]))[:, None] & ((time_b >= 0) & (time_b < b[1]))[None]
+            time_a, time_b = step - a.late, step - b.late
+            here = ((time_a >= 0) & (time_a < a.lengths))[:, None] & ((time_b >= 0) & (time_b < b.lengths))[None]
             if not full and not bool(here.any()):
                 continue
             if not full:
@@ -198,7 +219,7 @@ class RecurrentNTK:
                 r = k + w * moved
                 if lower is not None:
                     r = r + u * lower
-                below, slope = phi(k, a[2][layer][rows_a, at_a][:, None], b[2][layer][rows_b, at_b][None])
+                below, slope = phi(k, a.variances[layer][rows_a, at_a][:, None], b.variances[layer][rows_b, at_b][None])
                 lower = r * slope
                 value[layer], tangent[layer] = below, lower
             if self.output != "last":
