@@ -144,7 +144,7 @@ def test_the_page_and_the_gallery(study: Path, tmp_path: Path) -> None:
         assert words in page
     place = write_gallery(study, tmp_path / "gallery", commit="abc")
     assert "| freed after 1 |" in (place / "index.md").read_text(encoding="utf-8")
-    assert len(list((place / "figures").glob("*.png"))) == 10
+    assert len(list((place / "figures").glob("*.png"))) == 11
     assert json.loads((place / "claims.json").read_text()) == [c.to_json() for c in read_claims(study)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,14 @@ from landform.report._panels import Panel, Panels
 from landform.studies import NeedleProtocol, accuracy, over, rises
 
 Part = Mapping[str, Any]
+Pick = Literal["best", "last"]
 # One colour for each network in every figure.
-_FREED, _CNN, _PLAIN, _AS_LONG = 0, 1, 2, 3
+_FREED, _CNN, _PLAIN, _AS_LONG = 0, 1, 2, 4
+_TIMES = (0, 3, 4, 5)  # of the relax times that are drawn one by one
+_PICKS: tuple[tuple[Pick, str, str, str], ...] = (
+    ("best", "relax", "Freed at different times", "at the epoch that is best on validation samples"),
+    ("last", "relax-last", "Freed at different times: at the end", "at the last epoch"),
+)
 _ACCURACY = Axis("test accuracy", percent=True)
 
 
@@ -32,7 +38,7 @@ def figures_of(protocol: NeedleProtocol, parts: Sequence[Part]) -> list[Drawn]:
         The figures.
     """
     return [
-        _relax(protocol, parts),
+        *_relax(protocol, parts),
         _deviation(protocol, parts),
         _training(protocol, parts),
         _leaving(protocol, parts),
@@ -57,40 +63,51 @@ def some_of(relax: Sequence[float]) -> list[int]:
     return sorted({round(i * (len(relax) - 1) / 3) for i in range(4)})
 
 
+def _named(protocol: NeedleProtocol) -> list[tuple[int, str, int]]:
+    """Networks that are drawn one by one: place, name and colour; the fully-connected one last."""
+    freed = [
+        (i, f"freed after {protocol.relax[i]:g}", colour)
+        for i, colour in zip(some_of(protocol.relax), _TIMES, strict=False)
+    ]
+    return [*freed, (-1, "fully connected", _PLAIN)]
+
+
 def _level(name: str, x: Sequence[float], rows: Sequence[float], colour: int) -> Series:
     """A number that does not depend on the relax time, as a level line with its band."""
     return band(name, x, [[value] * len(x) for value in rows], colour, style="line")
 
 
-def _relax(protocol: NeedleProtocol, parts: Sequence[Part]) -> Panels:
+def _relax(protocol: NeedleProtocol, parts: Sequence[Part]) -> list[Figure]:
     relax, after, last = protocol.relax, protocol.after, protocol.relax[-1]
-    panels = []
-    for pick, label in (("best", "at the epoch that is best on validation samples"), ("last", "at the last epoch")):
+    figures = []
+    for pick, name, title, chosen in _PICKS:
 
-        def until(name: str, pick: Any = pick) -> list[list[float]]:
-            return [[accuracy(part[name], pick, time + after) for time in relax] for part in parts]
+        def until(network: str, pick: Pick = pick) -> list[list[float]]:
+            return [[accuracy(part[network], pick, time + after) for time in relax] for part in parts]
 
-        freed = [[accuracy(run, pick) for run in part["efcn"]] for part in parts]  # type: ignore[arg-type]
-        stem = [accuracy(part["cnn"], pick, last) for part in parts]  # type: ignore[arg-type]
+        freed = [[accuracy(run, pick) for run in part["efcn"]] for part in parts]
+        stem = [accuracy(part["cnn"], pick, last) for part in parts]
         lines = (
             band("freed", relax, freed, _FREED),
             _level(f"convolutional, {last:g} epochs", relax, stem, _CNN),
             band("convolutional, trained as long", relax, until("cnn"), _AS_LONG),
             band("fully connected, trained as long", relax, until("fcn"), _PLAIN),
         )
-        panels.append(Panel(label, _ACCURACY, lines))
-    every = [line for panel in panels for line in panel.series]
-    return Panels(
-        "relax",
-        "Freed at different times",
-        f"Test accuracy of a convolutional network that is written out as a fully-connected one after some epochs, the "
-        f"relax time, and trained for {after:g} more; beside the convolutional network, and beside both other networks "
-        "trained for as many epochs in all.",
-        "Epochs are as many, computations are not: an epoch of a freed network costs many times that of the "
-        "convolutional one.",
-        steps_axis("relax time (epochs)", every),
-        tuple(panels),
-    )
+        figures.append(
+            Figure(
+                name,
+                title,
+                f"Test accuracy, {chosen}, of a convolutional network that is written out as a fully-connected one "
+                f"after some epochs, the relax time, and trained for {after:g} more; beside the convolutional network, "
+                "and beside both other networks trained for as many epochs in all.",
+                "Epochs are as many, computations are not: an epoch of a freed network costs many times that of the "
+                "convolutional one.",
+                steps_axis("relax time in epochs", lines),
+                _ACCURACY,
+                lines,
+            )
+        )
+    return figures
 
 
 def _deviation(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
@@ -110,7 +127,7 @@ def _deviation(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
         "Norm of the weights off the filters over that of all, at the end of training; and the distance from the "
         "nearest convolutional network, to which entries of one filter that have become different add.",
         "Most entries lie off the filters, each of them small: a share of the norm, not of the entries.",
-        steps_axis("relax time (epochs)", lines),
+        steps_axis("relax time in epochs", lines),
         Axis("over the norm of all weights", limits=(0.0, 1.0)),
         lines,
     )
@@ -122,7 +139,7 @@ def _training(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
         band("fully connected", parts[0]["fcn"]["epochs"], _right(parts, lambda p: p["fcn"]["test"]), _PLAIN,
              style="line"),
     ]  # fmt: skip
-    for colour, i in zip((_FREED, 3, 4, 5), some_of(protocol.relax)[1:], strict=False):
+    for colour, i in list(zip(_TIMES, some_of(protocol.relax), strict=False))[1:]:
         run = parts[0]["efcn"][i]
         epochs = [run["relax"] + epoch for epoch in run["epochs"]]
         rows = _right(parts, lambda p, i=i: p["efcn"][i]["test"])  # type: ignore[misc]
@@ -141,7 +158,7 @@ def _training(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
 
 def _leaving(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
     lines = []
-    for colour, i in enumerate(some_of(protocol.relax)):
+    for colour, i in zip(_TIMES, some_of(protocol.relax), strict=False):
         run = parts[0]["efcn"][i]
         rows = [part["efcn"][i]["deviation"] for part in parts]
         lines.append(band(f"freed after {run['relax']:g}", run["epochs"], rows, colour, style="line"))
@@ -162,7 +179,7 @@ def _parts(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
             ("folded", "nearest convolutional network"))  # fmt: skip
     count = len(relax)
     lines = [band("as it ended", relax, _right(parts, lambda p: [run["test"][-1] for run in p["efcn"]]), _FREED)]
-    for colour, (key, name) in enumerate(keys, start=1):
+    for colour, (key, name) in zip((3, 4, _CNN), keys, strict=True):
         rows = _right(parts, lambda p, key=key: [end[key] for end in p["ends"][:count]])  # type: ignore[misc]
         lines.append(band(name, relax, rows, colour))
     return Figure(
@@ -171,7 +188,7 @@ def _parts(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
         "Test accuracy at the end of training, as it is, with the weights off the filters set to zero, with those on "
         "the filters set to zero, and with each filter's entries replaced by their mean and the rest by zero.",
         "Setting weights to zero also takes away what the others had adapted to.",
-        steps_axis("relax time (epochs)", lines),
+        steps_axis("relax time in epochs", lines),
         _ACCURACY,
         tuple(lines),
     )
@@ -179,8 +196,7 @@ def _parts(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
 
 def _spread(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
     lines = []
-    named = [(i, f"freed after {protocol.relax[i]:g}") for i in some_of(protocol.relax)]
-    for colour, (i, name) in enumerate([*named, (-1, "fully connected")]):
+    for i, name, colour in _named(protocol):
         away = parts[0]["ends"][i]["away"]
         rows = [
             [_root(end["local_mean_square"]), *map(_root, end["mean_square"])]
@@ -224,8 +240,7 @@ def _picture(protocol: NeedleProtocol, part: Part) -> HeatMap:
 
 def _back(protocol: NeedleProtocol, parts: Sequence[Part]) -> Panels:
     lines: list[list[Series]] = [[], []]
-    named = [(i, f"freed after {protocol.relax[i]:g}") for i in some_of(protocol.relax)]
-    for colour, (i, name) in enumerate([*named, (-1, "fully connected")]):
+    for i, name, colour in _named(protocol):
         count = max(len(part["back"][i]["losses"]) for part in parts)
         t = np.linspace(0, 1, max(count, 2))
         lines[0].append(band(name, t, [part["back"][i]["losses"] for part in parts], colour))
@@ -283,7 +298,7 @@ def _curvature(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
         "Largest eigenvalue of the training loss's Hessian: of the convolutional network at the relax time, of the "
         "same function written out, where that one ends, and where a fully-connected network ends.",
         "The first two are one function in two sets of coordinates: a shared weight moves all its entries at once.",
-        steps_axis("relax time (epochs)", lines),
+        steps_axis("relax time in epochs", lines),
         Axis("eigenvalue (log scale)", "log"),
         lines,
     )

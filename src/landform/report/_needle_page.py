@@ -177,12 +177,17 @@ def _verdict(claims: Sequence[Claim]) -> str:
     stem, control = known["over-cnn"], known["over-cnn-as-long"]
     if stem.value is not None and control.value is not None:
         parts.append(
-            f"Freed at an intermediate time, the network is {stem.value:+.1%} better than the convolutional one it "
-            f"stems from, and {control.value:+.1%} better than that one trained for as long."
+            f"Freed at an intermediate time, the network's test accuracy is {_points(stem.value)} that of the "
+            f"convolutional one it stems from, and {_points(control.value)} that of the same trained as long."
         )
     worst = known["over-fcn-best"]
     if worst.value is not None:
-        parts.append(f"At its worst relax time it is {worst.value:+.1%} better than a plain fully-connected network.")
+        parts.append(f"At its worst relax time it is {_points(worst.value)} that of a plain fully-connected network.")
     verdicts = Counter(claim.verdict for claim in claims)
     parts.append(f"Of the claims: {', '.join(f'{number} {verdict}' for verdict, number in verdicts.most_common())}.")
     return " ".join(parts)
+
+
+def _points(difference: float) -> str:
+    """A difference of accuracies in words."""
+    return f"{100 * abs(difference):.1f} points {'above' if difference >= 0 else 'below'}"
