@@ -24,6 +24,7 @@ def reproduce(
         "adversarial-landscape",
         "deep-vs-kernel",
         "emergent-geometry",
+        "federated-kernel",
         "merging",
         "needle",
         "quantum-patches",

@@ -24,6 +24,7 @@ _PAGES = {
     "adversarial-landscape": "_adversarial_landscape_page",
     "deep-vs-kernel": "_deep_page",
     "emergent-geometry": "_emergent_page",
+    "federated-kernel": "_federated_page",
     "merging": "_merging_page",
     "needle": "_needle_page",
     "quantum-patches": "_quantum_page",

@@ -64,7 +64,15 @@ def _elementwise(func: Any, *args: Any, **kwargs: Any) -> Any:
 def _linear(func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """``y = W x + b`` with the features before the samples in memory: ``[n, o, b]``, seen as ``[n, b, o]``."""
     if not isinstance(weight, Stacked):
-        return NotImplemented if isinstance(bias, Stacked) else Stacked(F.linear(_raw(x), weight, bias))
+        raw = _raw(x)
+        if isinstance(bias, Stacked):
+            return NotImplemented
+        if raw.dim() != 3 or raw.stride(2) == 1:
+            return Stacked(F.linear(raw, weight, bias))
+        # Features lie before the samples: were the gradient to come the other way round, what lies below the product,
+        # such as a ReLU, would take ten times as long.
+        y = torch.bmm(weight.expand(len(raw), *weight.shape), raw.transpose(1, 2))
+        return Stacked((y if bias is None else y + bias.unsqueeze(1)).transpose(1, 2))
     w = weight.raw
     n, o, i = w.shape
     shape = x.raw.shape[1:] if isinstance(x, Stacked) else x.shape

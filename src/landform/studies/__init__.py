@@ -24,6 +24,9 @@ from landform.studies._emergent_claims import claims_of_emergent
 from landform.studies._emergent_numbers import confined, intrinsic, order
 from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._family import Bundle, bundle
+from landform.studies._federated import federated_protocol_of, federated_results, federated_study
+from landform.studies._federated_claims import claims_of_federated, run_of, zoo_cell
+from landform.studies._federated_protocol import FederatedProtocol
 from landform.studies._mergeability import Predicted, predict, rise
 from landform.studies._merging import merging_protocol_of, merging_results, merging_study
 from landform.studies._merging_claims import TASKS, claims_of_merging, fixed
@@ -63,6 +66,7 @@ __all__ = [
     "Bundle",
     "Claim",
     "EmergentProtocol",
+    "FederatedProtocol",
     "KernelProtocol",
     "MergingProtocol",
     "NeedleProtocol",
@@ -87,6 +91,7 @@ __all__ = [
     "claims_of_adversarial_kernel",
     "claims_of_adversarial_landscape",
     "claims_of_emergent",
+    "claims_of_federated",
     "claims_of_merging",
     "claims_of_needle",
     "claims_of_quantum",
@@ -98,6 +103,9 @@ __all__ = [
     "emergent_geometry",
     "emergent_protocol_of",
     "emergent_results",
+    "federated_protocol_of",
+    "federated_results",
+    "federated_study",
     "fitted",
     "fixed",
     "gap_of",
@@ -127,6 +135,7 @@ __all__ = [
     "rises",
     "robust_protocol_of",
     "robust_results",
+    "run_of",
     "series",
     "settings_of",
     "settings_of_robust",
@@ -142,4 +151,5 @@ __all__ = [
     "wedges_results",
     "wedges_study",
     "write_claims",
+    "zoo_cell",
 ]

@@ -9,6 +9,7 @@ from landform.studies import _adversarial_kernel as examples
 from landform.studies import _adversarial_landscape as robust
 from landform.studies import _deep_vs_kernel as deep
 from landform.studies import _emergent as emergent
+from landform.studies import _federated as federated
 from landform.studies import _merging as merging
 from landform.studies import _needle as needle
 from landform.studies import _quantum as quantum
@@ -40,6 +41,7 @@ STUDIES: dict[str, Study] = {
     robust.NAME: Study(robust.NAME, robust.QUESTION, tuple(robust.SCALES), robust.adversarial_landscape),
     deep.NAME: Study(deep.NAME, deep.QUESTION, tuple(deep.SCALES), deep.deep_vs_kernel),
     emergent.NAME: Study(emergent.NAME, emergent.QUESTION, tuple(emergent.SCALES), emergent.emergent_geometry),
+    federated.NAME: Study(federated.NAME, federated.QUESTION, tuple(federated.SCALES), federated.federated_study),
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
     needle.NAME: Study(needle.NAME, needle.QUESTION, tuple(needle.SCALES), needle.needle_study),
     quantum.NAME: Study(quantum.NAME, quantum.QUESTION, tuple(quantum.SCALES), quantum.quantum_study),
