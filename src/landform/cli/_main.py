@@ -14,6 +14,7 @@ from landform.cli._align import align
 from landform.cli._compare import compare
 from landform.cli._demo import demo
 from landform.cli._diagnose import diagnose
+from landform.cli._federated import federated
 from landform.cli._free import free
 from landform.cli._info import info
 from landform.cli._kernel import kernel
@@ -53,6 +54,7 @@ for _command in (
     demo,
     reproduce,
     train,
+    federated,
     survey,
     report,
     compare,
