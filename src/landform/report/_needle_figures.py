@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -100,14 +101,26 @@ def _relax(protocol: NeedleProtocol, parts: Sequence[Part]) -> list[Figure]:
                 f"Test accuracy, {chosen}, of a convolutional network that is written out as a fully-connected one "
                 f"after some epochs, the relax time, and trained for {after:g} more; beside the convolutional network, "
                 "and beside both other networks trained for as many epochs in all.",
-                "Epochs are as many, computations are not: an epoch of a freed network costs many times that of the "
-                "convolutional one.",
+                "The axis does not begin at zero. Epochs are as many, computations are not: an epoch of a freed "
+                "network costs many times that of the convolutional one.",
                 steps_axis("relax time in epochs", lines),
-                _ACCURACY,
+                replace(_ACCURACY, limits=_around(lines)),
                 lines,
             )
         )
     return figures
+
+
+def _around(lines: Sequence[Series]) -> tuple[float, float]:
+    """From below the lowest line to above the highest one, bands included: differences are what is to be seen."""
+    every = [edge for line in lines for edge in (line.y, line.low, line.high) if edge is not None]
+    known = np.concatenate(every)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    room = 0.1 * (high - low) + 0.005
+    return max(0.0, low - room), min(1.0, high + room)
 
 
 def _deviation(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
@@ -297,7 +310,8 @@ def _curvature(protocol: NeedleProtocol, parts: Sequence[Part]) -> Figure:
         "Largest eigenvalue",
         "Largest eigenvalue of the training loss's Hessian: of the convolutional network at the relax time, of the "
         "same function written out, where that one ends, and where a fully-connected network ends.",
-        "The first two are one function in two sets of coordinates: a shared weight moves all its entries at once.",
+        "Where the one starts, it is one function in two sets of coordinates: a shared weight moves all its entries at "
+        "once. With cross-entropy the curvature falls with the loss once all is right: longer training looks flatter.",
         steps_axis("relax time in epochs", lines),
         Axis("eigenvalue (log scale)", "log"),
         lines,

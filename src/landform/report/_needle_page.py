@@ -158,9 +158,9 @@ def _facts(claims: Sequence[Claim], sizes: Mapping[str, int]) -> list[Fact]:
     grown = sizes["efcn"] / sizes["cnn"]
     facts = [Fact("grown", "parameters of the freed network over the first's", grown, f"{grown:.0f} times")]
     for key, label, form in (
-        ("over-cnn", "accuracy gained over the convolutional network", "{:+.1%}"),
-        ("over-cnn-as-long", "over the same trained as long", "{:+.1%}"),
-        ("rare", "over a fully-connected network", "{:+.1%}"),
+        ("over-cnn", "points of accuracy over the convolutional network", "{:+.1f}"),
+        ("over-cnn-as-long", "over the same trained as long", "{:+.1f}"),
+        ("rare", "over a fully-connected network", "{:+.1f}"),
         ("deviation", "largest share of the norm off the filters", "{:.2f}"),
     ):
         value = known.get(key)
@@ -190,4 +190,4 @@ def _verdict(claims: Sequence[Claim]) -> str:
 
 def _points(difference: float) -> str:
     """A difference of accuracies in words."""
-    return f"{100 * abs(difference):.1f} points {'above' if difference >= 0 else 'below'}"
+    return f"{abs(difference):.1f} points {'above' if difference >= 0 else 'below'}"

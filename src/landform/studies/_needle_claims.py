@@ -18,8 +18,8 @@ _PAPER = "d'Ascoli et al. 2019, abstract"
 _OURS = "ours"
 Part = Mapping[str, Any]
 Pick = Literal["best", "last"]
-# Shares of test labels that count as a difference.
-_SOME = 0.005
+# Points of test accuracy that count as a difference.
+_SOME = 0.5
 
 
 def claims_of_needle(protocol: NeedleProtocol, found: Found, scale: str) -> list[Claim]:
@@ -86,11 +86,15 @@ def _plain(protocol: NeedleProtocol, found: Found) -> list[Given]:
                 f"over-fcn-{pick}", _PAPER,
                 "for all relax times the freed network ends better than a standard fully-connected one of the same "
                 f"architecture ({how})",
-                "test accuracy less that of the fully-connected network trained for as many epochs in all, at the "
-                "relax time where its mean over seeds is least",
+                "points of test accuracy over that of the fully-connected network trained for as many epochs in all, "
+                "at the relax time where its mean over seeds is least",
                 "above 0",
-                _worst(protocol, found, lambda part, i, pick=pick: over(protocol, part, i, "fcn", pick), least=True),  # type: ignore[misc]
-                said(_SOME, -_SOME, "{:+.2%} at the worst relax time"),
+                _worst(
+                    protocol, found,
+                    lambda part, i, pick=pick: 100 * over(protocol, part, i, "fcn", pick),  # type: ignore[misc]
+                    least=True,
+                ),
+                said(_SOME, -_SOME, "{:+.2f} points at the worst relax time"),
             )
         )  # fmt: skip
     return given
@@ -98,18 +102,18 @@ def _plain(protocol: NeedleProtocol, found: Found) -> list[Given]:
 
 def _bump(protocol: NeedleProtocol, found: Found) -> list[Given]:
     def middle(other: str) -> Callable[[Part], float]:
-        return lambda part: over(protocol, part, chosen(part), other, "best")
+        return lambda part: 100 * over(protocol, part, chosen(part), other, "best")
 
     return [
         Given(
             "over-cnn", _PAPER,
             "for some intermediate relax times the freed network outperforms the convolutional one it stemmed from",
-            "test accuracy at the relax time between the first and the last, and the epoch, that are best on "
+            "points of test accuracy at the relax time between the first and the last, and the epoch, that are best on "
             "validation samples, less that of the convolutional network at its own best epoch up to the last relax "
             "time",
             "above 0",
             by_seed(found, "relaxed", middle("cnn until")),
-            said(_SOME, 0.0, "{:+.2%}"),
+            said(_SOME, 0.0, "{:+.2f} points"),
         ),
         Given(
             "over-cnn-as-long", "ours: the control",
@@ -117,32 +121,33 @@ def _bump(protocol: NeedleProtocol, found: Found) -> list[Given]:
             "the same less its accuracy at its best epoch up to the relax time and the epochs after it",
             "above 0",
             by_seed(found, "relaxed", middle("cnn")),
-            said(_SOME, 0.0, "{:+.2%}"),
+            said(_SOME, 0.0, "{:+.2f} points"),
         ),
         Given(
             "over-cnn-last", "ours: the control",
             "... also at the end of both trainings, where nothing is selected but the relax time",
             "the same, both at the last epoch",
             "above 0",
-            by_seed(found, "relaxed", lambda part: over(protocol, part, chosen(part), "cnn", "last")),
-            said(_SOME, 0.0, "{:+.2%}"),
+            by_seed(found, "relaxed", lambda part: 100 * over(protocol, part, chosen(part), "cnn", "last")),
+            said(_SOME, 0.0, "{:+.2f} points"),
         ),
         Given(
-            "bump", _PAPER,
+            "bump", "ours, after the notes' run",
             "it is intermediate times that are best: neither at once nor at the end",
-            "test accuracy at the chosen intermediate relax time less that at the better of the first and the last",
+            "points of test accuracy at the chosen intermediate relax time less that at the better of the first and the "
+            "last",
             "above 0",
             by_seed(found, "relaxed", _hump),
-            said(_SOME, 0.0, "{:+.2%}"),
+            said(_SOME, 0.0, "{:+.2f} points"),
         ),
         Given(
             "rare", _PAPER,
             "rare basins of very good generalisation, reached only by the convolutional prior",
-            "test accuracy at the chosen relax time less that of the fully-connected network trained for as long as "
-            "anything here",
+            "points of test accuracy at the chosen relax time less that of the fully-connected network trained for as "
+            "long as anything here",
             "above 0",
-            by_seed(found, "relaxed", lambda p: accuracy(p["efcn"][chosen(p)], "best") - accuracy(p["fcn"], "best")),
-            said(_SOME, -_SOME, "{:+.2%}"),
+            by_seed(found, "relaxed", _rare),
+            said(_SOME, -_SOME, "{:+.2f} points"),
         ),
     ]  # fmt: skip
 
@@ -150,7 +155,7 @@ def _bump(protocol: NeedleProtocol, found: Found) -> list[Given]:
 def _basins(found: Found) -> list[Given]:
     return [
         Given(
-            "basin", _PAPER,
+            "basin", "ours, after the abstract",
             "freed networks lie in another basin than standard fully-connected ones",
             "how far the training loss rises above the higher end on the straight line from the freed network "
             "(chosen relax time) to the plain one, less that to the convolutional solution, written out",
@@ -170,19 +175,19 @@ def _basins(found: Found) -> list[Given]:
         Given(
             "off-useful", _OURS,
             "the weights off the filters are of use",
-            "test accuracy lost when they are set to zero at the end, chosen relax time",
+            "points of test accuracy lost when they are set to zero at the end, chosen relax time",
             "above 0",
             by_seed(found, "relaxed", lambda p: _lost(p, "without_off")),
-            said(0.01, 0.0, "{:.1%} are lost"),
+            said(1.0, 0.0, "{:.1f} points are lost"),
         ),
         Given(
             "local-carries", _OURS,
             "the weights on the filters carry the network",
-            "test accuracy lost when they are set to zero at the end, chosen relax time, less that without the "
-            "others",
+            "points of test accuracy lost when they are set to zero at the end, chosen relax time, less that without "
+            "the others",
             "above 0",
             by_seed(found, "relaxed", lambda p: _lost(p, "without_local") - _lost(p, "without_off")),
-            said(0.05, 0.0, "{:.1%} more are lost"),
+            said(5.0, 0.0, "{:.1f} points more are lost"),
         ),
         Given(
             "spread", _OURS,
@@ -287,7 +292,11 @@ def _worst(
 
 def _hump(part: Part) -> float:
     ends = [accuracy(part["efcn"][i], "best") for i in (0, -1)]
-    return accuracy(part["efcn"][chosen(part)], "best") - max(ends)
+    return 100 * (accuracy(part["efcn"][chosen(part)], "best") - max(ends))
+
+
+def _rare(part: Part) -> float:
+    return 100 * (accuracy(part["efcn"][chosen(part)], "best") - accuracy(part["fcn"], "best"))
 
 
 def climb(losses: Sequence[float | None]) -> float:
@@ -327,7 +336,7 @@ def _basin(part: Part) -> float:
 
 def _lost(part: Part, which: str) -> float:
     i = chosen(part)
-    return _less(part["ends"][i][which], part["efcn"][i]["test"][-1])
+    return 100 * _less(part["ends"][i][which], part["efcn"][i]["test"][-1])
 
 
 def _number(value: float | None) -> float:
