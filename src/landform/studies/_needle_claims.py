@@ -134,8 +134,8 @@ def _bump(protocol: NeedleProtocol, found: Found) -> list[Given]:
         Given(
             "bump", "ours, after the notes' run",
             "it is intermediate times that are best: neither at once nor at the end",
-            "points of test accuracy at the chosen intermediate relax time less that at the better of the first and the "
-            "last",
+            "points of test accuracy at the chosen intermediate relax time less that at the better of the first and "
+            "the last",
             "above 0",
             by_seed(found, "relaxed", _hump),
             said(_SOME, 0.0, "{:+.2f} points"),
