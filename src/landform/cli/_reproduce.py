@@ -28,6 +28,7 @@ def reproduce(
         "merging",
         "needle",
         "quantum-patches",
+        "recurrent-kernel",
         "taxonomy",
         "wedges",
     ],

@@ -28,6 +28,7 @@ _PAGES = {
     "merging": "_merging_page",
     "needle": "_needle_page",
     "quantum-patches": "_quantum_page",
+    "recurrent-kernel": "_recurrent_page",
     "taxonomy": "_taxonomy_study_page",
     "wedges": "_wedges_page",
 }

@@ -47,6 +47,9 @@ from landform.studies._quantum_claims import (
     variants_row,
 )
 from landform.studies._quantum_protocol import QuantumProtocol, QuantumVariant
+from landform.studies._recurrent import recurrent_protocol_of, recurrent_results, recurrent_study
+from landform.studies._recurrent_claims import accuracies, ahead, best_other, claims_of_recurrent, ranks, sets_needed
+from landform.studies._recurrent_protocol import RecurrentProtocol
 from landform.studies._registry import STUDIES, Study
 from landform.studies._taxonomy import taxonomy_cells, taxonomy_study
 from landform.studies._taxonomy_claims import claims_of_taxonomy
@@ -74,6 +77,7 @@ __all__ = [
     "Protocol",
     "QuantumProtocol",
     "QuantumVariant",
+    "RecurrentProtocol",
     "RobustProtocol",
     "RobustSetting",
     "Study",
@@ -81,10 +85,13 @@ __all__ = [
     "TaxonomyProtocol",
     "Verdict",
     "WedgesProtocol",
+    "accuracies",
     "accuracy",
     "advantage",
     "adversarial_kernel",
     "adversarial_landscape",
+    "ahead",
+    "best_other",
     "bundle",
     "carried",
     "claims_of",
@@ -95,6 +102,7 @@ __all__ = [
     "claims_of_merging",
     "claims_of_needle",
     "claims_of_quantum",
+    "claims_of_recurrent",
     "claims_of_taxonomy",
     "claims_of_wedges",
     "confined",
@@ -128,8 +136,12 @@ __all__ = [
     "quantum_protocol_of",
     "quantum_results",
     "quantum_study",
+    "ranks",
     "read",
     "read_claims",
+    "recurrent_protocol_of",
+    "recurrent_results",
+    "recurrent_study",
     "rise",
     "rise_of",
     "rises",
@@ -137,6 +149,7 @@ __all__ = [
     "robust_results",
     "run_of",
     "series",
+    "sets_needed",
     "settings_of",
     "settings_of_robust",
     "sharpness",

@@ -34,7 +34,7 @@ SCALES: Mapping[str, FederatedProtocol] = {
             "cnn": Subject("digits", "small_cnn", {"flat": False}, {"width": 4}, samples=400),
         },
         zoo_recipe=_RECIPE,
-        levels={"mlp": 0.5, "cnn": 0.5},
+        levels={"mlp": 0.5, "cnn": 1.0},
     ),
     # Seconds: shows what the page looks like, and proves nothing.
     "tiny": FederatedProtocol(
@@ -61,12 +61,12 @@ SCALES: Mapping[str, FederatedProtocol] = {
     "medium": FederatedProtocol(
         zoo={"cnn": Subject("cifar10", "small_cnn", {"per_class": 400}, {"width": 16}, samples=500)},
         zoo_recipe=_RECIPE,
-        levels={"cnn": 1.6},
+        levels={"cnn": 1.8},
         widths=(512, 2048, 8192, 32768),
         gap_width=2048,
         gap_samples=400,
         zoo_clients=(4, 10),
-        zoo_budget=120,
+        zoo_budget=400,
         zoo_least=30,
     ),
 }

@@ -13,6 +13,7 @@ from landform.studies import _federated as federated
 from landform.studies import _merging as merging
 from landform.studies import _needle as needle
 from landform.studies import _quantum as quantum
+from landform.studies import _recurrent as recurrent
 from landform.studies import _taxonomy as taxonomy
 from landform.studies import _taxonomy_protocol
 from landform.studies import _wedges as wedges
@@ -45,6 +46,7 @@ STUDIES: dict[str, Study] = {
     merging.NAME: Study(merging.NAME, merging.QUESTION, tuple(merging.SCALES), merging.merging_study),
     needle.NAME: Study(needle.NAME, needle.QUESTION, tuple(needle.SCALES), needle.needle_study),
     quantum.NAME: Study(quantum.NAME, quantum.QUESTION, tuple(quantum.SCALES), quantum.quantum_study),
+    recurrent.NAME: Study(recurrent.NAME, recurrent.QUESTION, tuple(recurrent.SCALES), recurrent.recurrent_study),
     taxonomy.NAME: Study(taxonomy.NAME, taxonomy.QUESTION, tuple(_taxonomy_protocol.SCALES), taxonomy.taxonomy_study),
     wedges.NAME: Study(wedges.NAME, wedges.QUESTION, tuple(wedges.SCALES), wedges.wedges_study),
 }
