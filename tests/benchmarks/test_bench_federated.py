@@ -15,7 +15,6 @@ def test_the_plain_loop_does_what_the_stack_does(
 ) -> None:
     monkeypatch.syspath_prepend(str(FILE.parent))
     import federated as bench
-
     import landform as lf
 
     torch.manual_seed(0)

@@ -223,9 +223,9 @@ def _gap(parts: Sequence[Part]) -> Figure:
         "drawn at random. Digits below five against the others.",
         "The bound's further term, with a constant of its own, is left out; above 1 it says nothing.",
         Axis("share of random labels", percent=True),
-        Axis("clipped distance"),
+        Axis("clipped distance (log scale)", "log"),
         tuple(
-            band(name, x, [[take(each) for each in part["levels"]] for part in parts], place)
+            band(name, x, [[take(each) for each in part["levels"]] for part in parts], place, log=True)
             for place, (name, take) in enumerate(keys)
         ),
         reference=1.0,

@@ -89,7 +89,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
                 "deviation of the first weights": protocol.gap_spread,
                 "rounds": protocol.gap_rounds,
             },
-            "recipe of the zoo": {k: one_line(v) for k, v in protocol.zoo_recipe.to_json().items() if v is not None},
+            "recipe of the zoo": {k: one_line(v) for k, v in _told(protocol)},
             **{
                 f"network {name}": {
                     "data": subject.data,
@@ -176,6 +176,11 @@ def _tables(protocol: FederatedProtocol, found: Found) -> list[Table]:
                 )
             )
     return tables
+
+
+def _told(protocol: FederatedProtocol) -> list[tuple[str, Any]]:
+    """The recipe, but for the epochs, which become rounds."""
+    return [(k, v) for k, v in protocol.zoo_recipe.to_json().items() if v is not None and k != "epochs"]
 
 
 def _mean(values: Sequence[float]) -> str:
