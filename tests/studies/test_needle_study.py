@@ -77,6 +77,9 @@ def test_everything_is_measured(study: Path) -> None:
     assert [c.to_json() for c in claims_of_needle(TINY, found, "own")] == [c.to_json() for c in claims]
     twice = {"relaxed": [part, {**part, "seed": 1}]}
     assert [c.verdict for c in claims_of_needle(TINY, twice, "own")] == [c.verdict for c in claims]
+    (premise,) = (claim for claim in claims if claim.id == "premise")
+    both = [accuracy(part[name], "best", 2.0) for name in ("cnn", "fcn")]
+    assert premise.value == pytest.approx(100 * (both[0] - both[1]))
     assert needle_protocol_of(store.read_json(study / "study.json")) == TINY
 
 
