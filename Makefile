@@ -134,12 +134,14 @@ bench: setup  ## every benchmark, one after the other: each prints a ratio (keep
 
 # SCALE=medium takes hours, and wants the data that LANDFORM_DATA names.
 SCALE ?= small
+STUDIES = adversarial-kernel adversarial-landscape emergent-geometry federated-kernel merging needle quantum-patches \
+	recurrent-kernel taxonomy wedges
 .PHONY: study
 study: setup  ## the studies at SCALE=small (or medium), kept in docs/gallery
 	$(BIN)/landform reproduce deep-vs-kernel --scale $(SCALE) --controls --out runs/deep-vs-kernel-$(SCALE)
-	$(BIN)/landform report runs/deep-vs-kernel-$(SCALE) --gallery docs/gallery
-	$(BIN)/landform reproduce merging --scale $(SCALE) --out runs/merging-$(SCALE)
-	$(BIN)/landform report runs/merging-$(SCALE) --gallery docs/gallery
+	@for name in $(STUDIES); do $(BIN)/landform reproduce $$name --scale $(SCALE) --out runs/$$name-$(SCALE) || exit 1; done
+	@for name in deep-vs-kernel $(STUDIES); do \
+		$(BIN)/landform report runs/$$name-$(SCALE) --gallery docs/gallery || exit 1; done
 
 .PHONY: peers
 peers: setup  ## environments of other libraries, in .venv-peers, for the benchmarks that run beside them
