@@ -32,8 +32,8 @@ _RELAX = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
 
 SCALES: Mapping[str, NeedleProtocol] = {
     "small": NeedleProtocol(
-        subject=Subject("moved_digits", "small_cnn", {"train_size": 1000, "test_size": 1500}, {**_NET, "width": [8, 8]},
-                        samples=500),
+        subject=Subject("moved_digits", "small_cnn", {"train_size": 1000, "test_size": 1500, "canvas": 12},
+                        {**_NET, "width": [8, 8], "downsample": "max"}, samples=500),
         recipe=_PLAIN,
         relax=_RELAX,
         after=60.0,
