@@ -5,6 +5,7 @@ for loops that hold their models as points, such as landform's own.
 """
 
 from landform.recording._background import Background
+from landform.recording._flower import record_flower
 from landform.recording._format import RecordData
 from landform.recording._record import Record
 from landform.recording._recorder import Recorder
@@ -26,4 +27,5 @@ __all__ = [
     "every",
     "log_spaced",
     "partner_gap",
+    "record_flower",
 ]
