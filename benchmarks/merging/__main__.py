@@ -5,7 +5,7 @@ in turn, each merge in a process of its own, and medians are told: of the merge,
 `cp` leaves what it writes in the memory of the system; a merge waits until it is on the disk, so `cp` is also measured
 with a `sync` of its files.
 
-    python benchmarks/merging [--quick] [--folder PLACE] [--rounds 5] [--threads 2] [--peer PYTHON]
+    python benchmarks/merging [--quick] [--folder PLACE] [--rounds 5] [--threads 2] [--ways NAME ...] [--peer PYTHON]
 
 With `--peer`, the Python of an environment that has mergekit (`make peers`), its linear and ties take their turn too,
 and what it makes of twelve recipes for small random models is held against what landform makes of them.
@@ -22,10 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+# Seconds before each run. A virtual machine gives memory that was freed back to its host within seconds, and takes a
+# second for each GB to have it again: without a pause that falls on some of the runs.
+_PAUSE = 5.0
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from peer import compare, ran  # noqa: E402
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=None, help="both by default")
+    parser.add_argument("--ways", nargs="+", choices=tuple(dict(WAYS)), help="some of the ways; all by default")
     parser.add_argument("--peer", type=Path, help="the Python of an environment with mergekit")
     asked = parser.parse_args()
     print(f"torch {torch.__version__}, {asked.threads} threads")
@@ -61,13 +66,16 @@ def main() -> None:
                 kind = getattr(torch, dtype)
                 width = int((size / kind.itemsize / (32 + 16 * 6)) ** 0.5) // 8 * 8
                 make(folder / name, seed, width=width, layers=6, dtype=kind, shards=3)
-            measure(folder, rounds, asked.threads, asked.peer)
+            ways = {name: way for name, way in WAYS if asked.ways is None or name in asked.ways}
+            measure(folder, rounds, asked.threads, asked.peer, ways)
             shutil.rmtree(folder)
     if asked.peer is not None:
         compare(asked.peer)
 
 
-def measure(folder: Path, rounds: int, threads: int, peer: Path | None) -> None:
+def measure(
+    folder: Path, rounds: int, threads: int, peer: Path | None, ways: Mapping[str, Mapping[str, object]]
+) -> None:
     """Run every way in turn, and print medians.
 
     Args:
@@ -75,23 +83,26 @@ def measure(folder: Path, rounds: int, threads: int, peer: Path | None) -> None:
         rounds: how often.
         threads: of torch.
         peer: the Python of an environment with mergekit, or None.
+        ways: what is merged how, by name.
     """
     size = sum(file.stat().st_size for file in (folder / "a").iterdir())
     theirs = ("mergekit, linear", "mergekit, ties") if peer is not None else ()
-    seconds: dict[str, list[float]] = {name: [] for name in ("cp", "cp and sync", *dict(WAYS), *theirs)}
-    peaks: dict[str, list[float]] = {name: [] for name in (*dict(WAYS), *theirs)}
+    seconds: dict[str, list[float]] = {name: [] for name in ("cp", "cp and sync", *ways, *theirs)}
+    peaks: dict[str, list[float]] = {name: [] for name in (*ways, *theirs)}
     whole: dict[str, list[float]] = {name: [] for name in peaks}
     out = folder / "out"
     for _ in range(rounds):
         for name in ("cp", "cp and sync"):
+            time.sleep(_PAUSE)
             start = time.perf_counter()
             subprocess.run(["cp", "-r", str(folder / "a"), str(out)], check=True)
             if "sync" in name:
                 subprocess.run(["sync", *map(str, out.iterdir())], check=True)
             seconds[name].append(time.perf_counter() - start)
             shutil.rmtree(out)
-        for name, way in WAYS:
+        for name, way in ways.items():
             command = [sys.executable, str(HERE / "worker.py"), str(folder), str(threads), json.dumps(way)]
+            time.sleep(_PAUSE)
             start = time.perf_counter()
             told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             whole[name].append(time.perf_counter() - start)
@@ -106,7 +117,7 @@ def measure(folder: Path, rounds: int, threads: int, peer: Path | None) -> None:
             peaks[name].append(peak)
             shutil.rmtree(out)
     base = {name: statistics.median(seconds[name]) for name in ("cp", "cp and sync")}
-    print(f"\n{folder.name}, folders of {size / 1e9:.2f} GB")
+    print(f"\n{folder.name}, folders of {size / 1e9:.2f} GB", flush=True)
     print(f"{'':22}{'seconds':>9}{'times cp':>10}{'and sync':>10}{'process':>9}{'peak MB':>9}   all seconds")
     for name, found in seconds.items():
         middle = statistics.median(found)
