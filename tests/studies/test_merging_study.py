@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,6 +284,18 @@ def test_the_page_and_the_gallery(study: Path, tmp_path: Path) -> None:
     assert "abc" in text
     assert len(list((place / "figures").glob("*.png"))) >= 8
     assert json.loads((place / "claims.json").read_text()) == [c.to_json() for c in read_claims(study)]
+
+
+def test_settings_of_another_architecture_have_layers_of_their_own(study: Path, tmp_path: Path) -> None:
+    place = tmp_path / "study"
+    shutil.copytree(study, place)
+    for path in (place / "results").glob("classes-*.json"):
+        told = store.read_json(path)
+        for pair in told["pairs"]:
+            pair["connection"]["layers"] = {"blocks.0": 0.1, "blocks.1": 0.2}
+        store.write_json(path.with_name(path.name.replace("classes", "text")), {**told, "setting": "text"})
+    page = lf.report(place, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Connectivity layer by layer: text" in page
 
 
 def test_more_seeds_and_several_processes_give_the_same(

@@ -24,7 +24,7 @@ from landform.studies import (
     quantum_study,
     read_claims,
 )
-from landform.studies._quantum import SCALES, _wanted, _with_mnist
+from landform.studies._quantum import SCALES, _lines, _wanted, _with_mnist
 from landform.studies._quantum_claims import exponents
 from landform.studies._quantum_classical import PatchMLP
 from landform.studies._quantum_measure import _before_gap, plateau
@@ -164,7 +164,7 @@ def test_every_scale_says_what_it_does(tmp_path: Path) -> None:
     for protocol in SCALES.values():
         told = json.loads(json.dumps(protocol.to_json()))
         assert quantum_protocol_of({"protocol": told}) == protocol
-        networks, lines = _wanted(protocol, tmp_path, "cpu")
+        networks, lines = _wanted(protocol, tmp_path, "cpu"), _lines(protocol, tmp_path, "cpu")
         assert len({unit.name for unit in networks}) == len(networks)
         assert len(lines) == (protocol.seeds if protocol.seeds > 2 else 1)
         assert SCALES["paper"].falling == (1e-2, 5e-3, 2.5e-3, 1e-3)

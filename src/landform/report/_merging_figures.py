@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def figures_of_merging(groups: Results, results: Results, foretold: Sequence[Pre
     found.append(_soups(groups))
     if results.get("forks"):
         found.append(_forks(results["forks"]))
-    found.append(_layers(groups))
+    found += _layers(groups)
     if foretold:
         found += [_scatter(foretold[-1]), _features(foretold)]
     return found
@@ -155,22 +156,32 @@ def _forks(forks: Sequence[Mapping[str, Any]]) -> Figure:
     )  # fmt: skip
 
 
-def _layers(groups: Results) -> HeatMap:
-    first = next(iter(groups.values()))[0]["pairs"][0]["connection"]["layers"]
+def _layers(groups: Results) -> list[HeatMap]:
+    """One for each architecture: that of the text is not that of the pictures."""
+    alike: dict[tuple[str, ...], dict[str, Sequence[Mapping[str, Any]]]] = {}
+    for setting, every in groups.items():
+        alike.setdefault(tuple(every[0]["pairs"][0]["connection"]["layers"]), {})[setting] = every
+    return [_layers_of(names, own, place) for place, (names, own) in enumerate(alike.items())]
+
+
+def _layers_of(names: tuple[str, ...], groups: Results, place: int) -> HeatMap:
     values = np.array(
         [
             [np.mean([p["connection"]["layers"][name] for e in every for p in e["pairs"]]) for every in groups.values()]
-            for name in first
+            for name in names
         ]
     )
+    across, down = HeatAxis("how the sources differ", tuple(groups)), HeatAxis("layer", names, every=True)
+    if len(groups) == 1:  # one column is hard to see
+        across, down, values = replace(down, label=f"layer ({', '.join(groups)})"), HeatAxis("", ("loss",)), values.T
     return HeatMap(
-        "layers",
-        "Connectivity layer by layer",
+        "layers" if not place else f"layers-{place + 1}",
+        "Connectivity layer by layer" + (f": {', '.join(groups)}" if place else ""),
         "Training loss half way between a source and the same source with one layer taken from the other, less the "
         "mean of both ends; mean over pairs and seeds.",
         "Layers that can be mixed one at a time cannot always be mixed together.",
-        HeatAxis("how the sources differ", tuple(groups)),
-        HeatAxis("layer", tuple(first)),
+        across,
+        down,
         values,
         "loss",
         diverging=True,

@@ -155,15 +155,23 @@ def _said(values: Sequence[float | None], digits: int = 2) -> str:
     return f"{known.mean:.{digits}f}{error}"
 
 
+def _above(connection: Mapping[str, Any], way: str) -> float | None:
+    """Height above the higher end; a barrier is told above the mean of both, which may differ."""
+    height, (a, b) = connection[way], connection["ends"]
+    return None if height is None else max(0.0, height - abs(a - b) / 2)
+
+
 def _connected(groups: Results) -> Table:
     rows = []
     for setting, every in groups.items():
-        ways = ([p["connection"][name] for e in every for p in e["pairs"]] for name in ("straight", "matched", "curve"))
+        between = [p["connection"] for e in every for p in e["pairs"]]
+        ways = ([_above(each, name) for each in between] for name in ("straight", "matched", "curve"))
         rows.append((setting, SETTINGS[setting].title, *(_said(heights, 3) for heights in ways)))
     return Table(
         "Connectivity",
-        "Barriers of the training loss between two sources: on the straight line, with the units of one matched to the "
-        "other's, and along a trained curve. Mean and standard error over seeds and pairs.",
+        "How far the training loss between two sources rises above that of the worse of them: on the straight line, "
+        "with the units of one matched to the other's, and along a trained curve. Mean and standard error over seeds "
+        "and pairs.",
         ("setting", "the sources have", "straight", "matched", "curve"),
         tuple(rows),
     )
@@ -182,7 +190,7 @@ def _directed(groups: Results) -> Table:
         "gains in loss that their sum keeps, at the best of a few scales; rise of the loss on a task when its vector "
         "is taken away, and on another task; share of their squares in a tenth of the singular values; share of the "
         "weights that keep 95% of a task's gain; and what two such masks have in common of what they cover. Mean and "
-        "standard error over seeds.",
+        "standard error over seeds; no gain, no share of it.",
         ("setting", "cosine", "signs", "sum keeps", "negated", "beside", "top tenth", "mask", "overlap"),
         tuple(rows),
     )
@@ -223,7 +231,7 @@ def _facts(groups: Results, foretold: Sequence[Predicted], claims: Sequence[Clai
     found = []
     for setting in groups:
         method, error = _best(groups, setting)
-        found.append(Fact(f"best_{setting}", f"best for {setting}", error, f"{method}, {error:.1%}"))
+        found.append(Fact(f"best_{setting}", f"best for {setting}: {method}", error, f"{error:.1%}"))
     if foretold:
         rho = foretold[-1].rho["all"]
         found.append(Fact("foretold", "told beforehand (rank correlation)", rho, f"{rho:.2f}"))

@@ -37,6 +37,7 @@ from landform.studies._needle import needle_protocol_of, needle_results, needle_
 from landform.studies._needle_claims import accuracy, claims_of_needle, over, rises
 from landform.studies._needle_protocol import NeedleProtocol
 from landform.studies._own_run import EVERYTHING, deep_survey
+from landform.studies._parts import Asked
 from landform.studies._protocol import Protocol, protocol_of
 from landform.studies._quantum import quantum_protocol_of, quantum_results, quantum_study
 from landform.studies._quantum_claims import (
@@ -66,6 +67,7 @@ __all__ = [
     "SETTINGS",
     "STUDIES",
     "TASKS",
+    "Asked",
     "Bundle",
     "Claim",
     "EmergentProtocol",

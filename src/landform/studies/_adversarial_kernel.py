@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from landform import models, store
+from landform import models
 from landform.data import Dataset, Split
-from landform.engine import Engine, Unit
+from landform.engine import Unit
 from landform.errors import BadInput
 from landform.studies._adversarial_kernel_claims import claims_of_adversarial_kernel
 from landform.studies._adversarial_kernel_dynamics import dynamics
 from landform.studies._adversarial_kernel_parts import closed, transfer
 from landform.studies._adversarial_landscape import raw
-from landform.studies._claim import Claim, write_claims
+from landform.studies._claim import Claim
 from landform.studies._loaded import loaded
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts, write_part
+from landform.studies._parts import Asked, Made, conduct, read_parts, write_part
 from landform.training import Recipe
 
 NAME = "adversarial-kernel"
@@ -218,29 +218,15 @@ SCALES: Mapping[str, KernelProtocol] = {
 }
 
 
-def adversarial_kernel(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: KernelProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def adversarial_kernel(out: str | Path, **asked: Unpack[Asked[KernelProtocol]]) -> list[Claim]:
     """Attack, train, look at the kernel, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, planes and cars, less than an hour), or
+    ``"tiny"``, to see in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, planes and cars, less than an hour), or
-            ``"tiny"``, to see in seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train; the closed form is worked out in float64 on the CPU.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -248,25 +234,7 @@ def adversarial_kernel(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    data = chosen.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(f"Attacking by the kernel of {data.name}, and following kernels in training: {left} are left ...")
-
-    units = []
-    for part in PARTS:
-        for seed in range(chosen.seeds):
-            arguments = {"folder": folder, "protocol": chosen, "device": device, "part": part, "seed": seed}
-            units.append(Unit(f"{part}-{seed}", _part, arguments))
-    bar = None if progress is None else progress("adversarial kernels")
-    run_parts(folder, units, engine=engine, progress=bar, left=told)
-    claims = claims_of_adversarial_kernel(chosen, kernel_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def kernel_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -301,3 +269,20 @@ def kernel_protocol_of(described: Mapping[str, Any]) -> KernelProtocol:
 def _part(folder: Path, protocol: KernelProtocol, device: str, part: str, seed: int) -> None:
     found = PARTS[part](protocol, protocol.dataset(), seed, device)
     write_part(folder, f"{part}-{seed}", {"kind": part, "subject": protocol.data, "seed": seed, **found})
+
+
+def _wanted(protocol: KernelProtocol, folder: Path, device: str) -> list[Unit]:
+    found = []
+    for part in PARTS:
+        for seed in range(protocol.seeds):
+            arguments = {"folder": folder, "protocol": protocol, "device": device, "part": part, "seed": seed}
+            found.append(Unit(f"{part}-{seed}", _part, arguments))
+    return found
+
+
+def _sentence(chosen: KernelProtocol) -> str:
+    data = chosen.dataset()
+    return f"Attacking by the kernel of {data.name}, and following kernels in training"
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, kernel_results, claims_of_adversarial_kernel)

@@ -6,24 +6,24 @@ directions and largest curvature, of the clean and of the adversarial loss, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import nn
 
-from landform import models, store
+from landform import models
 from landform.attacks import Attack
 from landform.data import Dataset, Split
-from landform.engine import Engine, Unit
+from landform.engine import Unit
 from landform.errors import BadInput
 from landform.studies._adversarial_landscape_claims import claims_of_adversarial_landscape
 from landform.studies._adversarial_landscape_measure import look
-from landform.studies._claim import Claim, write_claims
+from landform.studies._claim import Claim
 from landform.studies._loaded import loaded
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts, write_part
+from landform.studies._parts import Asked, Made, conduct, read_parts, write_part
 from landform.training import Recipe, train_many
 
 NAME = "adversarial-landscape"
@@ -238,29 +238,15 @@ SCALES: Mapping[str, RobustProtocol] = {
 }
 
 
-def adversarial_landscape(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: RobustProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def adversarial_landscape(out: str | Path, **asked: Unpack[Asked[RobustProtocol]]) -> list[Claim]:
     """Train with and without adversaries, measure, and hold the claims against the numbers; goes on where it stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see
+    in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see in
-            seconds what comes out.
-        seeds: how many networks in each setting; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -268,21 +254,7 @@ def adversarial_landscape(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    data = chosen.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-
-    def told(left: str) -> None:
-        if say is not None:
-            ways = len(settings_of_robust(chosen))
-            say(f"Training in {ways} ways with {chosen.seeds} seeds on {data.name}, and attacking: {left} are left ...")
-
-    bar = None if progress is None else progress("adversarial landscapes")
-    run_parts(folder, _wanted(chosen, folder, device), engine=engine, progress=bar, left=told)
-    claims = claims_of_adversarial_landscape(chosen, robust_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def robust_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -377,3 +349,11 @@ def drawn(protocol: RobustProtocol) -> tuple[str, ...]:
         Their short names.
     """
     return ("standard", *(f"alone-{eps:g}" for eps in protocol.eps))
+
+
+def _sentence(chosen: RobustProtocol) -> str:
+    data, ways = chosen.dataset(), len(settings_of_robust(chosen))
+    return f"Training in {ways} ways with {chosen.seeds} seeds on {data.name}, and attacking"
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, robust_results, claims_of_adversarial_landscape)

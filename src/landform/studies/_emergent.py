@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from landform import store
-from landform.engine import Engine, Unit
-from landform.studies._claim import Claim, write_claims
+from landform.engine import Unit
+from landform.studies._claim import Claim
 from landform.studies._emergent_along import follow, grid
 from landform.studies._emergent_claims import claims_of_emergent
 from landform.studies._emergent_edge import edge
 from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._emergent_random import planes, random_model, zone
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.studies._parts import Asked, Made, conduct, read_parts
 from landform.training import Recipe
 
 NAME = "emergent-geometry"
@@ -128,29 +127,15 @@ SCALES = {
 }
 
 
-def emergent_geometry(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: EmergentProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def emergent_geometry(out: str | Path, **asked: Unpack[Asked[EmergentProtocol]]) -> list[Claim]:
     """Train, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), ``"paper"`` (a GPU),
+    or ``"tiny"``, to see in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), ``"paper"`` (a GPU), or
-            ``"tiny"``, to see in seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -158,24 +143,7 @@ def emergent_geometry(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    for subject in chosen.subjects.values():
-        subject.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(
-                f"Following {', '.join(chosen.subjects)} with {chosen.seeds} seeds, at the edge of stability, at "
-                f"random radii and in random planes: {left} are left ..."
-            )
-
-    bar = None if progress is None else progress("emergent geometry")
-    run_parts(folder, _wanted(chosen, folder, device), engine=engine, progress=bar, left=told)
-    claims = claims_of_emergent(chosen, emergent_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def emergent_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -218,3 +186,15 @@ def _wanted(protocol: EmergentProtocol, folder: Path, device: str) -> list[Unit]
             arguments = {"folder": folder, "protocol": protocol, "device": device, "name": name}
             found.append(Unit(name, function, {**arguments, "subject": subject, "seed": seed}))
     return found
+
+
+def _sentence(chosen: EmergentProtocol) -> str:
+    for subject in chosen.subjects.values():
+        subject.dataset()
+    return (
+        f"Following {', '.join(chosen.subjects)} with {chosen.seeds} seeds, at the edge of stability, at random radii "
+        "and in random planes"
+    )
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, emergent_results, claims_of_emergent)

@@ -6,19 +6,18 @@ steps, clients and divisions: see `docs/federated-study.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from landform import store
-from landform.engine import Engine, Unit
-from landform.studies._claim import Claim, write_claims
+from landform.engine import Unit
+from landform.studies._claim import Claim
 from landform.studies._emergent_protocol import Subject
 from landform.studies._federated_claims import claims_of_federated
 from landform.studies._federated_kernel import gap, lazy, scaling
 from landform.studies._federated_protocol import FederatedProtocol
 from landform.studies._federated_zoo import zoo
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.studies._parts import Asked, Made, conduct, read_parts
 from landform.training import Recipe
 
 NAME = "federated-kernel"
@@ -72,29 +71,15 @@ SCALES: Mapping[str, FederatedProtocol] = {
 }
 
 
-def federated_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: FederatedProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def federated_study(out: str | Path, **asked: Unpack[Asked[FederatedProtocol]]) -> list[Claim]:
     """Train, predict, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10 and wider networks, less than an hour), or
+    ``"tiny"``, to see in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10 and wider networks, less than an hour), or
-            ``"tiny"``, to see in seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -102,21 +87,7 @@ def federated_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    for subject in chosen.zoo.values():
-        subject.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(f"Federated averaging beside its kernel, and in the zoo, {chosen.seeds} seeds: {left} are left ...")
-
-    bar = None if progress is None else progress("federated-kernel")
-    run_parts(folder, _wanted(chosen, folder, device), engine=engine, progress=bar, left=told)
-    claims = claims_of_federated(chosen, federated_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def federated_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -154,3 +125,12 @@ def _wanted(protocol: FederatedProtocol, folder: Path, device: str) -> list[Unit
             name = f"{function.__name__}-{seed}"
             found.append(Unit(name, function, {**usual, "name": name}))
     return found
+
+
+def _sentence(chosen: FederatedProtocol) -> str:
+    for subject in chosen.zoo.values():
+        subject.dataset()
+    return f"Federated averaging beside its kernel, and in the zoo, {chosen.seeds} seeds"
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, federated_results, claims_of_federated)

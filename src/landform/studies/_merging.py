@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from landform import merging, paths, store, surface
 from landform.data import Augment
-from landform.engine import Engine, Unit
+from landform.engine import Unit
 from landform.landscape import Landscape
 from landform.layout import Layout
-from landform.studies._claim import Claim, write_claims
+from landform.studies._claim import Claim
 from landform.studies._merging_claims import claims_of_merging
 from landform.studies._merging_ensembles import rank_one, snapshots
 from landform.studies._merging_groups import SETTINGS, MergingProtocol, settings_of
 from landform.studies._merging_measure import Judge, convexity, directedness, pair, soups
-from landform.studies._parts import RESULTS, Progress, Say, choose, keep, run_parts
+from landform.studies._parts import RESULTS, Asked, Made, conduct
 from landform.training import Recipe, Recording, train, train_many
 
 NAME = "merging"
@@ -80,29 +80,15 @@ SCALES: Mapping[str, MergingProtocol] = {
 }
 
 
-def merging_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: MergingProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def merging_study(out: str | Path, **asked: Unpack[Asked[MergingProtocol]]) -> list[Claim]:
     """Train, merge, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see
+    in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see in
-            seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -110,30 +96,7 @@ def merging_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    data = chosen.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-    shared = {"folder": folder, "protocol": chosen, "device": device}
-    wanted: list[Unit] = []
-    for seed in range(chosen.seeds):
-        for setting in settings_of(chosen):
-            arguments = {**shared, "setting": setting, "seed": seed}
-            wanted.append(Unit(f"{setting}-{seed}", _group, arguments))
-        wanted.append(Unit(f"forks-{seed}", _forks, {**shared, "seed": seed}))
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(
-                f"Training {chosen.sources} networks in each of {len(settings_of(chosen))} settings with "
-                f"{chosen.seeds} seeds on {data.name}, and merging them in every way: {left} are left ..."
-            )
-
-    bar = None if progress is None else progress("merging")
-    run_parts(folder, wanted, engine=engine, progress=bar, left=told)
-    claims = claims_of_merging(chosen, merging_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def merging_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -177,7 +140,7 @@ def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
         fork_lr=told["fork_lr"],
         curve=told["curve"],
         text=told["text"],
-        looked_at=told["looked_at"],
+        looked_at=told.get("looked_at", 1000),
         judged=told.get("judged", 10_000),
         seeds=told["seeds"],
     )
@@ -277,3 +240,25 @@ def _at(protocol: MergingProtocol, layout: Layout, point: Tensor, seed: int) -> 
     net = copy.deepcopy(protocol.net(seed))
     layout.load_(net, point)
     return net
+
+
+def _wanted(protocol: MergingProtocol, folder: Path, device: str) -> list[Unit]:
+    shared = {"folder": folder, "protocol": protocol, "device": device}
+    found = []
+    for seed in range(protocol.seeds):
+        for setting in settings_of(protocol):
+            arguments = {**shared, "setting": setting, "seed": seed}
+            found.append(Unit(f"{setting}-{seed}", _group, arguments))
+        found.append(Unit(f"forks-{seed}", _forks, {**shared, "seed": seed}))
+    return found
+
+
+def _sentence(chosen: MergingProtocol) -> str:
+    data, settings = chosen.dataset(), len(settings_of(chosen))
+    return (
+        f"Training {chosen.sources} networks in each of {settings} settings with {chosen.seeds} seeds on {data.name}, "
+        "and merging them in every way"
+    )
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, merging_results, claims_of_merging)

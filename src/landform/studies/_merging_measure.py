@@ -284,10 +284,10 @@ def directedness(group: Group, device: str) -> dict[str, Any]:
 
     Returns:
         ``cosine`` and ``signs`` of pairs; ``own``: gain of a source in loss on its task; ``sum``: share of both gains
-        that the sum of two vectors keeps, at the best of a few scales; ``negated``: rise of the loss on a task when its
-        vector is taken away, and ``beside`` on another task; ``rank``: of the matrices of a vector, the share of its
-        square in a tenth of the singular values; ``mask``: share of the weights that keep 95% of a task's gain,
-        ``overlap`` of two such masks.
+        that the sum of two vectors keeps, at the best of a few scales, None where a pair has gained nothing;
+        ``negated``: rise of the loss on a task when its vector is taken away, and ``beside`` on another task;
+        ``rank``: of the matrices of a vector, the share of its square in a tenth of the singular values; ``mask``:
+        share of the weights that keep 95% of a task's gain, ``overlap`` of two such masks.
     """
     assert group.base is not None
     judges = [Judge.of(group, [i], device) for i in range(len(group.points))]
@@ -301,11 +301,12 @@ def directedness(group: Group, device: str) -> dict[str, Any]:
     signs = [
         float((wide[i].sign() == wide[j].sign())[(wide[i] != 0) & (wide[j] != 0)].double().mean()) for i, j in pairs
     ]
-    sums, beside = [], []
+    sums: list[float] = []
+    beside = []
     for i, j in pairs:
         both = base + torch.tensor(_SCALES).to(base)[:, None] * (vectors[i] + vectors[j])
         after = (judges[i].train.loss(both) + judges[j].train.loss(both)).double()
-        sums.append((before[i] + before[j] - float(after.min())) / max(own[i] + own[j], 1e-12))
+        sums.append((before[i] + before[j] - float(after.min())) / gain if (gain := own[i] + own[j]) > 0 else math.nan)
         beside.append(float(judges[j].train.loss(base - vectors[i])) - before[j])
     negated = [float(judge.train.loss(base - vectors[i])) - before[i] for i, judge in enumerate(judges)]
     masks: list[Tensor] = []
@@ -320,7 +321,7 @@ def directedness(group: Group, device: str) -> dict[str, Any]:
         "cosine": _mean(cosines),
         "signs": _mean(signs),
         "own": _mean(own),
-        "sum": _mean(sums),
+        "sum": None if any(map(math.isnan, sums)) else _mean(sums),
         "negated": _mean(negated),
         "beside": _mean(beside),
         "rank": _mean([_top_tenth(judges[0].train.layout, vector) for vector in vectors]),

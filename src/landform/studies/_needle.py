@@ -6,19 +6,19 @@ see `docs/needle-study.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from landform import models, store
-from landform.engine import Engine, Unit
-from landform.studies._claim import Claim, write_claims
+from landform import models
+from landform.engine import Unit
+from landform.studies._claim import Claim
 from landform.studies._emergent_protocol import Subject
 from landform.studies._needle_claims import claims_of_needle
 from landform.studies._needle_measure import relaxed
 from landform.studies._needle_protocol import NeedleProtocol
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.studies._parts import Asked, Made, conduct, read_parts
 from landform.training import Recipe
 
 NAME = "needle"
@@ -69,29 +69,15 @@ SCALES: Mapping[str, NeedleProtocol] = {
 }  # fmt: skip
 
 
-def needle_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: NeedleProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def needle_study(out: str | Path, **asked: Unpack[Asked[NeedleProtocol]]) -> list[Claim]:
     """Train, free, train on, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits somewhere on a canvas, minutes), ``"medium"`` (CIFAR-10 at 16 x 16, less than
+    an hour), or ``"tiny"``, to see in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits somewhere on a canvas, minutes), ``"medium"`` (CIFAR-10 at 16 x 16, less than an
-            hour), or ``"tiny"``, to see in seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -99,29 +85,7 @@ def needle_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    data, _ = chosen.load()
-    size = models.freed_size(chosen.subject.net(data, 0), tuple(data.train.inputs.shape[1:]))
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(f"A convolutional network freed at {len(chosen.relax)} times ({size}): {left} are left ...")
-
-    bar = None if progress is None else progress("needle")
-    parts = [
-        Unit(
-            f"relaxed-{seed}",
-            relaxed,
-            {"folder": folder, "protocol": chosen, "device": device, "name": f"relaxed-{seed}", "seed": seed},
-        )
-        for seed in range(chosen.seeds)
-    ]
-    run_parts(folder, parts, engine=engine, progress=bar, left=told)
-    claims = claims_of_needle(chosen, needle_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def needle_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -146,3 +110,18 @@ def needle_protocol_of(described: Mapping[str, Any]) -> NeedleProtocol:
         The protocol.
     """
     return NeedleProtocol.from_json(described["protocol"])
+
+
+def _wanted(protocol: NeedleProtocol, folder: Path, device: str) -> list[Unit]:
+    shared = {"folder": folder, "protocol": protocol, "device": device}
+    names = [f"relaxed-{seed}" for seed in range(protocol.seeds)]
+    return [Unit(name, relaxed, {**shared, "name": name, "seed": seed}) for seed, name in enumerate(names)]
+
+
+def _sentence(chosen: NeedleProtocol) -> str:
+    data, _ = chosen.load()
+    size = models.freed_size(chosen.subject.net(data, 0), tuple(data.train.inputs.shape[1:]))
+    return f"A convolutional network freed at {len(chosen.relax)} times ({size})"
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, needle_results, claims_of_needle)

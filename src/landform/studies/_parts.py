@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
 from landform import store
 from landform.engine import Engine, Unit, run_missing
 from landform.errors import BadInput
+from landform.studies._claim import Claim, write_claims
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-P = TypeVar("P", bound="DataclassInstance")
+class _Kept(Protocol):
+    """A protocol of a study: a dataclass that says itself in plain JSON."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+P = TypeVar("P", bound=_Kept)
 
 STUDY, RESULTS = "study.json", "results"
 Say: TypeAlias = Callable[[str], object]
@@ -24,13 +31,89 @@ Progress: TypeAlias = Callable[[int, int], object]
 Found: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def choose(study: str, scales: Mapping[str, P], scale: str, protocol: P | None, seeds: int | None) -> tuple[P, str]:
+class Asked(TypedDict, Generic[P], total=False):
+    """What can be asked of any study that is made of parts.
+
+    Attributes:
+        scale: ``"small"`` by default; its docstring tells what there is.
+        seeds: how often all of it is done; more can be asked for later.
+        protocol: everything at once, in place of a scale.
+        device: where to train and to measure; the best there is by default.
+        engine: where the parts run; here, one after the other, by default.
+        say: told in a sentence what is going on.
+        progress: given a title, returns what is called with (done, total).
+    """
+
+    scale: str
+    seeds: int | None
+    protocol: P | None
+    device: str
+    engine: Engine | None
+    say: Say | None
+    progress: Callable[[str], Progress] | None
+
+
+@dataclass(frozen=True)
+class Made(Generic[P]):
+    """How a study is made of parts.
+
+    Attributes:
+        name: what users call it.
+        schema: version of the form of its files.
+        scales: its protocols.
+        sentence: says what a protocol does; loads what it needs, so that what is not there is told at once.
+        parts: the parts of a protocol, for a folder and a device.
+        results: reads what they found from a folder.
+        claims: holds the claims against that, for a protocol and the name of its scale.
+        later: parts that need what the others found.
+    """
+
+    name: str
+    schema: int
+    scales: Mapping[str, P]
+    sentence: Callable[[P], str]
+    parts: Callable[[P, Path, str], Sequence[Unit]]
+    results: Callable[[Path], Any]
+    claims: Callable[[P, Any, str], list[Claim]]
+    later: Callable[[P, Path, str], Sequence[Unit]] | None = None
+
+
+def conduct(study: Made[P], out: str | Path, **asked: Unpack[Asked[P]]) -> list[Claim]:
+    """Run the parts of a study of which there is no result yet, and hold its claims against the numbers.
+
+    Args:
+        study: which.
+        out: its folder.
+        **asked: what is asked of it, see `Asked`.
+
+    Returns:
+        The claims, which lie in ``claims.json`` too.
+
+    Raises:
+        BadInput: when something given does not fit, another study lies in the folder, or a part failed.
+    """
+    protocol, name = choose(study, asked.get("scale", "small"), asked.get("protocol"), asked.get("seeds"))
+    sentence, say, progress = study.sentence(protocol), asked.get("say"), asked.get("progress")
+    folder = store.make_folder(out)
+    keep(folder, {"study": study.name, "scale": name, "protocol": protocol.to_json()}, study.schema)
+    for place, parts in enumerate((study.parts, study.later)):
+        units = parts(protocol, folder, asked.get("device", "auto")) if parts is not None else ()
+        missing = [unit for unit in units if not (folder / RESULTS / f"{unit.name}.json").is_file()]
+        if not place and say is not None:
+            say(f"{sentence}: {len(missing)} of {len(units)} parts are left ...")
+        bar = None if progress is None or place else progress(study.name)
+        run_missing(missing, engine=asked.get("engine"), progress=bar)
+    claims = study.claims(protocol, study.results(folder), name)
+    write_claims(folder, claims)
+    return claims
+
+
+def choose(study: Made[P], scale: str, protocol: P | None, seeds: int | None) -> tuple[P, str]:
     """The protocol that is asked for.
 
     Args:
-        study: its name.
-        scales: its protocols, by scale.
-        scale: one of them.
+        study: which.
+        scale: one of its scales.
         protocol: one that is given in place of a scale.
         seeds: how often all of it is done, where that is given.
 
@@ -40,9 +123,9 @@ def choose(study: str, scales: Mapping[str, P], scale: str, protocol: P | None, 
     Raises:
         BadInput: when there is no such scale.
     """
-    if protocol is None and scale not in scales:
-        raise BadInput(f"There is no scale {scale!r} of {study}: choose from {', '.join(scales)}.")
-    chosen = scales[scale] if protocol is None else protocol
+    if protocol is None and scale not in study.scales:
+        raise BadInput(f"There is no scale {scale!r} of {study.name}: choose from {', '.join(study.scales)}.")
+    chosen = study.scales[scale] if protocol is None else protocol
     if seeds is not None:
         chosen = replace(chosen, seeds=seeds)
     return chosen, scale if protocol is None else "own"
@@ -74,27 +157,6 @@ def keep(folder: Path, described: Mapping[str, Any], schema: int) -> None:
     elif (folder / RESULTS).exists():
         raise BadInput(f"{folder} holds results but no {STUDY}: give another folder.")
     store.write_json(path, plain)
-
-
-def run_parts(
-    folder: Path, parts: Sequence[Unit], *, engine: Engine | None, progress: Progress | None, left: Say | None
-) -> None:
-    """Run the parts of which there is no result yet; each writes its own, by `write_part`.
-
-    Args:
-        folder: of the study.
-        parts: all of them.
-        engine: where they run; here, one after the other, by default.
-        progress: called with (done, total).
-        left: told which are left, as "3 of 12 parts".
-
-    Raises:
-        BadInput: when one failed; the others are kept.
-    """
-    missing = [unit for unit in parts if not (folder / RESULTS / f"{unit.name}.json").is_file()]
-    if left is not None:
-        left(f"{len(missing)} of {len(parts)} parts")
-    run_missing(missing, engine=engine, progress=progress)
 
 
 def write_part(folder: Path, name: str, found: Mapping[str, Any]) -> None:

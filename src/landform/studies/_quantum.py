@@ -6,16 +6,15 @@ parameters; random circuits tell where gradients vanish: see `docs/quantum-study
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from landform import store
-from landform.engine import Engine, Unit
+from landform.engine import Unit
 from landform.errors import BadInput
-from landform.studies._claim import Claim, write_claims
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.studies._claim import Claim
+from landform.studies._parts import Asked, Made, conduct, read_parts
 from landform.studies._quantum_claims import claims_of_quantum
 from landform.studies._quantum_measure import between, network, plateau
 from landform.studies._quantum_protocol import QuantumProtocol
@@ -103,30 +102,16 @@ SCALES: Mapping[str, QuantumProtocol] = {
 }
 
 
-def quantum_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: QuantumProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def quantum_study(out: str | Path, **asked: Unpack[Asked[QuantumProtocol]]) -> list[Claim]:
     """Train, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (4 qubits on digits, minutes), ``"medium"`` (8 qubits, less than an hour; on MNIST
+    where ``$LANDFORM_DATA`` has it, else on digits of 14 x 14), ``"paper"`` (MNIST, a GPU), or ``"tiny"``, to see
+    in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (4 qubits on digits, minutes), ``"medium"`` (8 qubits, less than an hour; on MNIST where
-            ``$LANDFORM_DATA`` has it, else on digits of 14 x 14), ``"paper"`` (MNIST, a GPU), or ``"tiny"``, to see in
-            seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -134,26 +119,10 @@ def quantum_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    scales = {**SCALES, "medium": _with_mnist(SCALES["medium"])} if scale == "medium" else SCALES
-    chosen, name = choose(NAME, scales, scale, protocol, seeds)
-    data = chosen.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-    networks, lines = _wanted(chosen, folder, device)
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(
-                f"Training quantum networks over {', '.join(map(str, chosen.patches))} patches and classical ones with "
-                f"{chosen.seeds} seeds on {data.name}, and drawing random circuits: {left} are left ..."
-            )
-
-    bar = None if progress is None else progress("quantum networks")
-    run_parts(folder, networks, engine=engine, progress=bar, left=told)
-    run_parts(folder, lines, engine=engine, progress=None, left=None)
-    claims = claims_of_quantum(chosen, quantum_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    made = _MADE
+    if asked.get("scale") == "medium":
+        made = replace(_MADE, scales={**SCALES, "medium": _with_mnist(SCALES["medium"])})
+    return conduct(made, out, **asked)
 
 
 def quantum_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -197,20 +166,35 @@ def _with_mnist(protocol: QuantumProtocol) -> QuantumProtocol:
     return theirs
 
 
-def _wanted(protocol: QuantumProtocol, folder: Path, device: str) -> tuple[list[Unit], list[Unit]]:
-    """The parts that depend on no other, the longest first, and those that need the networks."""
+def _wanted(protocol: QuantumProtocol, folder: Path, device: str) -> list[Unit]:
+    """The parts that depend on no other, the longest first."""
     shared = {"folder": folder, "protocol": protocol, "device": device}
-    first: list[Unit] = []
+    found: list[Unit] = []
     for variant in protocol.variants():
         for seed in range(protocol.seeds):
             name = f"{variant.name}-{seed}"
-            first.append(Unit(name, network, {**shared, "name": name, "variant": variant, "seed": seed}))
+            found.append(Unit(name, network, {**shared, "name": name, "variant": variant, "seed": seed}))
     names = [f"plateau-{seed}" for seed in range(protocol.seeds)]
-    first += [Unit(name, plateau, {**shared, "name": name, "seed": seed}) for seed, name in enumerate(names)]
-    # Two seeds have one line between them, three have three.
-    lines = []
+    return found + [Unit(name, plateau, {**shared, "name": name, "seed": seed}) for seed, name in enumerate(names)]
+
+
+def _lines(protocol: QuantumProtocol, folder: Path, device: str) -> list[Unit]:
+    """Lines between networks: two seeds have one between them, three have three."""
+    found = []
     for seed in range(protocol.seeds if protocol.seeds > 2 else protocol.seeds - 1):
         other = (seed + 1) % protocol.seeds
         name = f"barrier-{seed}-{other}"
-        lines.append(Unit(name, between, {**shared, "name": name, "seed": seed, "other": other}))
-    return first, lines
+        shared = {"folder": folder, "protocol": protocol, "device": device, "name": name}
+        found.append(Unit(name, between, {**shared, "seed": seed, "other": other}))
+    return found
+
+
+def _sentence(chosen: QuantumProtocol) -> str:
+    data = chosen.dataset()
+    return (
+        f"Training quantum networks over {', '.join(map(str, chosen.patches))} patches and classical ones with "
+        f"{chosen.seeds} seeds on {data.name}, and drawing random circuits"
+    )
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, quantum_results, claims_of_quantum, _lines)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from landform import store
-from landform.engine import Engine, Unit
+from landform.engine import Unit
 from landform.errors import BadInput
-from landform.studies._claim import Claim, write_claims
+from landform.studies._claim import Claim
 from landform.studies._loaded import loaded
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.studies._parts import Asked, Made, conduct, read_parts
 from landform.studies._recurrent_claims import claims_of_recurrent
 from landform.studies._recurrent_measure import compare, drawn, made, weights
 from landform.studies._recurrent_protocol import RecurrentProtocol
@@ -54,29 +53,15 @@ SCALES: Mapping[str, RecurrentProtocol] = {
 }
 
 
-def recurrent_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: RecurrentProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def recurrent_study(out: str | Path, **asked: Unpack[Asked[RecurrentProtocol]]) -> list[Claim]:
     """Classify, measure, draw, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (minutes), ``"medium"`` (less than an hour, the paper's protocol), or ``"tiny"``, to
+    see in seconds what comes out. Sets of time series that ``$LANDFORM_DATA`` does not have are left out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (minutes), ``"medium"`` (less than an hour, the paper's protocol), or ``"tiny"``, to see in
-            seconds what comes out. Sets of time series that ``$LANDFORM_DATA`` does not have are left out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where GRUs are trained.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -84,23 +69,7 @@ def recurrent_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-    there = [each for each in chosen.sets if _there(each)]
-
-    def told(left: str) -> None:
-        if say is not None:
-            lacking = [each for each in chosen.sets if each not in there]
-            missing = f" ({', '.join(lacking)} not found in $LANDFORM_DATA)" if lacking else ""
-            sets = ", ".join(there) or "no time series"
-            say(f"Kernels on {sets}{missing} and on made sequences, {chosen.seeds} seeds: {left} are left ...")
-
-    bar = None if progress is None else progress("recurrent kernels")
-    run_parts(folder, _wanted(chosen, there, folder, device), engine=engine, progress=bar, left=told)
-    claims = claims_of_recurrent(chosen, recurrent_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def recurrent_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -135,7 +104,8 @@ def _there(name: str) -> bool:
     return True
 
 
-def _wanted(protocol: RecurrentProtocol, sets: list[str], folder: Path, device: str) -> list[Unit]:
+def _wanted(protocol: RecurrentProtocol, folder: Path, device: str) -> list[Unit]:
+    sets = [name for name in protocol.sets if _there(name)]
     parts: list[tuple[str, str, Callable[..., None]]] = [("set", name, compare) for name in sets]
     parts += [("made", "early", made), ("made", "late", made), ("drawn", "", drawn), ("weights", "", weights)]
     found = []
@@ -145,3 +115,13 @@ def _wanted(protocol: RecurrentProtocol, sets: list[str], folder: Path, device: 
             arguments = {"folder": folder, "protocol": protocol, "device": device, "name": name}
             found.append(Unit(name, function, {**arguments, "subject": subject, "seed": seed}))
     return found
+
+
+def _sentence(chosen: RecurrentProtocol) -> str:
+    there = [each for each in chosen.sets if _there(each)]
+    lacking = [each for each in chosen.sets if each not in there]
+    missing = f" ({', '.join(lacking)} not found in $LANDFORM_DATA)" if lacking else ""
+    return f"Kernels on {', '.join(there) or 'no time series'}{missing} and on made sequences, {chosen.seeds} seeds"
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, recurrent_results, claims_of_recurrent)

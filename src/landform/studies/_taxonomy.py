@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from landform import store
-from landform.engine import Engine, Unit
-from landform.studies._claim import Claim, write_claims
-from landform.studies._parts import choose, keep, run_parts
+from landform.engine import Unit
+from landform.studies._claim import Claim
+from landform.studies._parts import STUDY, Asked, Made, conduct
 from landform.studies._taxonomy_claims import TOLERANCE, claims_of_taxonomy
 from landform.studies._taxonomy_measure import RESULTS, measure_group
 from landform.studies._taxonomy_protocol import SCALES, Cell, TaxonomyProtocol
@@ -27,29 +27,15 @@ SCHEMA = 1
 Progress = Callable[[int, int], object]
 
 
-def taxonomy_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: TaxonomyProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Callable[[str], object] | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def taxonomy_study(out: str | Path, **asked: Unpack[Asked[TaxonomyProtocol]]) -> list[Claim]:
     """Train a grid of networks, measure it, and hold the claims against the table; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), ``"paper"`` (ResNet18,
+    a cluster), or ``"tiny"``, to see in seconds what comes out.
 
     Args:
         out: folder for the results, ``table.csv``, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), ``"paper"`` (ResNet18, a
-            cluster), or ``"tiny"``, to see in seconds what comes out.
-        seeds: how many networks of each cell.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -57,29 +43,14 @@ def taxonomy_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    folder = store.make_folder(out)
-    tell = say or (lambda text: None)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-    networks = len(chosen.cells()) * chosen.seeds
-    run_parts(
-        folder,
-        parts_of(chosen, folder, device),
-        engine=engine,
-        progress=None if progress is None else progress("the grid"),
-        left=lambda left: tell(
-            f"Training {networks} networks in {len(chosen.cells())} cells on {chosen.data}: {left} are left ..."
-        ),
-    )
-    cells = taxonomy_cells(folder)
-    write_table(folder, table_rows(cells, chosen.steps))
-    claims = claims_of_taxonomy(chosen, read_own_table(folder, chosen.data), cells, pruned(folder), name)
-    write_claims(folder, claims)
+    claims = conduct(_MADE, out, **asked)
+    cells, say = taxonomy_cells(out), asked.get("say")
     far = sum(abs(value) > TOLERANCE for value in moved(cells))
-    if far:
-        tell(
+    if far and say is not None:
+        steps = int(store.read_json(Path(out) / STUDY)["protocol"]["steps"])
+        say(
             f"Warning: mode connectivity of {far} of {len(cells)} cells moves by more than {TOLERANCE:g} point when "
-            f"the steps of its curves are doubled to {2 * chosen.steps}: networks are at least as connected as it says."
+            f"the steps of its curves are doubled to {2 * steps}: networks are at least as connected as it says."
         )
     return claims
 
@@ -128,3 +99,17 @@ def parts_of(protocol: TaxonomyProtocol, folder: Path, device: str) -> list[Unit
 def _cost(cell: Cell) -> float:
     """Grows with the time that a cell takes: small batches make many steps, wide networks long ones."""
     return (cell.amount or 1) * (math.sqrt(cell.width) / cell.batch_size + cell.width / 100)
+
+
+def _sentence(chosen: TaxonomyProtocol) -> str:
+    cells = len(chosen.cells())
+    return f"Training {cells * chosen.seeds} networks in {cells} cells on {chosen.data}"
+
+
+def _judged(chosen: TaxonomyProtocol, folder: Path, name: str) -> list[Claim]:
+    cells = taxonomy_cells(folder)
+    write_table(folder, table_rows(cells, chosen.steps))
+    return claims_of_taxonomy(chosen, read_own_table(folder, chosen.data), cells, pruned(folder), name)
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, parts_of, Path, _judged)

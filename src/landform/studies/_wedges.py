@@ -6,16 +6,15 @@ connectors find in it, and the same looked for in networks: see `docs/wedges-stu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from landform import store
-from landform.engine import Engine, Unit
-from landform.studies._claim import Claim, write_claims
+from landform.engine import Unit
+from landform.studies._claim import Claim
 from landform.studies._emergent_protocol import Subject
-from landform.studies._parts import Progress, Say, choose, keep, read_parts, run_parts
+from landform.studies._parts import Asked, Made, conduct, read_parts
 from landform.studies._wedges_claims import claims_of_wedges
 from landform.studies._wedges_nets import cycles, optima, planes, tunnels
 from landform.studies._wedges_protocol import WedgesProtocol
@@ -84,29 +83,15 @@ SCALES: Mapping[str, WedgesProtocol] = {
 }
 
 
-def wedges_study(
-    out: str | Path,
-    *,
-    scale: str = "small",
-    seeds: int | None = None,
-    protocol: WedgesProtocol | None = None,
-    device: str = "auto",
-    engine: Engine | None = None,
-    say: Say | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> list[Claim]:
+def wedges_study(out: str | Path, **asked: Unpack[Asked[WedgesProtocol]]) -> list[Claim]:
     """Simulate the toy, train, measure, and hold the claims against the numbers; goes on where it was stopped.
+
+    The scales are ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see
+    in seconds what comes out.
 
     Args:
         out: folder for the results, ``claims.json`` and the report.
-        scale: ``"small"`` (digits, minutes), ``"medium"`` (CIFAR-10, less than an hour), or ``"tiny"``, to see in
-            seconds what comes out.
-        seeds: how often all of it is done; more can be asked for later.
-        protocol: everything at once, in place of a scale.
-        device: where to train and to measure.
-        engine: where the units of work run; here, one after the other, by default.
-        say: told in a sentence what is going on.
-        progress: given a title, returns what is called with (done, total).
+        **asked: ``scale``, ``seeds`` and whatever else `Asked` tells of.
 
     Returns:
         The claims.
@@ -114,20 +99,7 @@ def wedges_study(
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    chosen, name = choose(NAME, SCALES, scale, protocol, seeds)
-    chosen.subject.dataset()
-    folder = store.make_folder(out)
-    keep(folder, {"study": NAME, "scale": name, "protocol": chosen.to_json()}, SCHEMA)
-
-    def told(left: str) -> None:
-        if say is not None:
-            say(f"Wedges in the toy, and tunnels and connectors of networks, {chosen.seeds} seeds: {left} are left ...")
-
-    bar = None if progress is None else progress("wedges")
-    run_parts(folder, _wanted(chosen, folder, device), engine=engine, progress=bar, left=told)
-    claims = claims_of_wedges(chosen, wedges_results(folder), name)
-    write_claims(folder, claims)
-    return claims
+    return conduct(_MADE, out, **asked)
 
 
 def wedges_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -163,3 +135,11 @@ def _wanted(protocol: WedgesProtocol, folder: Path, device: str) -> list[Unit]:
             arguments = {"folder": folder, "protocol": protocol, "device": device, "name": name, "seed": seed}
             found.append(Unit(name, function, arguments))
     return found
+
+
+def _sentence(chosen: WedgesProtocol) -> str:
+    chosen.subject.dataset()
+    return f"Wedges in the toy, and tunnels and connectors of networks, {chosen.seeds} seeds"
+
+
+_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, wedges_results, claims_of_wedges)
