@@ -17,6 +17,8 @@ _EXTRAS = {
     "data": ("pyarrow", "pillow", "datasets"),
     "analysis": ("xarray",),
     "yaml": ("PyYAML",),
+    "ray": ("ray",),
+    "flower": ("flwr",),
 }
 
 
