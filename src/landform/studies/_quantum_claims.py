@@ -306,7 +306,7 @@ def _closely(found: Found) -> list[Given]:
             "kernel distance from the start to the point of least loss",
             "well above 0",
             [float(part["looks"]["kernel"]["distance"]) for part in looks],
-            said(0.1, 0.02, "the kernel goes a distance of {:.2f}"),
+            said(0.1, 0.02, "the kernel goes a distance of {:.4f}"),
         ),
         Given(
             "kernel-aligns", "ours",
