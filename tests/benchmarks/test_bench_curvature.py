@@ -20,6 +20,7 @@ def rows(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line[:2] == "| "]
 
 
+@pytest.mark.slow
 def test_every_task_of_an_mlp_is_right_and_absent_peers_are_named(tmp_path: Path) -> None:
     printed = quick(tmp_path, "--models", "A,R")
     assert "No environment for pyhessian, curvlinops, hessian-eigenthings, landscaper" in printed

@@ -59,6 +59,7 @@ print(H.kept, H.batches, H.graph_bytes, resident() - start)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_grows_no_further_than_allowed() -> None:
     def grown(memory: float) -> tuple[int, int, int, int]:
