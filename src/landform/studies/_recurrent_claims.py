@@ -14,7 +14,7 @@ from landform.studies._parts import Found
 from landform.studies._recurrent_methods import COMPARED, GRU, RNTK
 from landform.studies._recurrent_protocol import RecurrentProtocol
 
-_PAPER = "Alemohammad et al. 2021"
+_PAPER, _OURS = "Alemohammad et al. 2021", "ours, after the notes"
 # A gain in accuracy that a benchmark would be proud of, and the doubts that a test of it allows (5% and 20%).
 _WORTH, _DOUBTS = 0.02, 1.96 + 0.84
 
@@ -170,7 +170,8 @@ def _weights(found: Found) -> list[Given]:
 
     return [
         Given(
-            "weights", _PAPER,
+            "weights",
+            _OURS,
             "sigma_w sets how much early steps weigh beside late ones",
             "Spearman's correlation of sigma_w with the weight of the first third of the steps over that of the last",
             "1",
@@ -178,7 +179,8 @@ def _weights(found: Found) -> list[Given]:
             said(0.9, 0.5, "the correlation is {:.2f}"),
         ),
         Given(
-            "balance", _PAPER,
+            "balance",
+            _OURS,
             "around sigma_w = sqrt(2) all steps of a ReLU network weigh alike",
             "weight of the first third over that of the last, at the sigma_w nearest to sqrt(2)",
             "1",
