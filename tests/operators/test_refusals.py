@@ -200,3 +200,22 @@ def test_the_user_is_left_alone(name: str) -> None:
         for parameter in made.model.parameters():
             parameter.zero_()
     torch.testing.assert_close(H @ point, first, rtol=0, atol=0)
+
+
+def test_a_loss_of_nearly_nothing_is_no_wrong_derivative() -> None:
+    # In float32 hardly a digit of a product is right there, as probabilities are 1 but for rounding.
+    for seed in range(4):
+        torch.manual_seed(seed)
+        net = torch.nn.Sequential(
+            torch.nn.Linear(16, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10)
+        )
+        with torch.no_grad():
+            inputs = torch.randn(200, 16)
+            first, second = net(inputs).topk(2, 1).values.T
+            sure = (first - second).topk(40).indices
+            for parameter in net[-1].parameters():
+                parameter *= 12 / (first - second)[sure[-1]]
+            labels = net(inputs[sure]).argmax(1)
+        landscape = Landscape(net, (inputs[sure], labels), device="cpu")
+        assert float(landscape.loss(landscape.here)) < 1e-5
+        landscape.hessian(landscape.here)

@@ -9,7 +9,8 @@ from landform.errors import BadInput
 from landform.operators._operator import Operator
 
 # Share of the typical size of u'Hv that rounding may leave between u'Hv and v'Hu.
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
+# In float32 a loss that is nearly nothing leaves products of few right digits; a wrong derivative is off by far more.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-2}
 
 
 def check_symmetry(operator: Operator, *, positive: bool = False) -> None:
