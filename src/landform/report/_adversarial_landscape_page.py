@@ -201,7 +201,7 @@ def _by_eps(protocol: RobustProtocol, results: Results) -> Panels:
 
     return Panels(
         "by-eps",
-        "The more adversarial, the steeper and, for a while, the less curved",
+        "By the radius of the adversary",
         "Networks trained on adversarial examples alone, by their radius eps; 0 is standard training. Mean and "
         "standard error over seeds.",
         f"Robust accuracy is at eps {low:.3g} throughout. Networks trained against more have a larger training loss at "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,8 @@ _EDGE = (("#ffffff", 3.4), ("#1d2327", 1.6))
 _PLATE = "rgba(255,255,255,0.8)"
 # Names of cells that are longer than this are written aslant.
 _LONG = 8
+# Letters of a title that fit over a narrow map.
+_TITLE = 30
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,11 @@ def draw_heat(figure: HeatMap, kind: Literal["png", "svg"] = "png") -> bytes:
         for x, y, text in figure.marks:
             plate = {"boxstyle": "round,pad=0.2", "facecolor": INK["ground"], "edgecolor": "none", "alpha": 0.8}
             axes.text(x, y, text, ha="center", va="center", fontsize=9, color=INK["text"], bbox=plate)
-        axes.set_title(figure.title)
+        if len(figure.title) > _TITLE:
+            title = textwrap.fill(figure.title, 2 * _TITLE)
+            canvas.suptitle(title, x=0.02, ha="left", fontsize=RC["axes.titlesize"], fontweight="bold")
+        else:
+            axes.set_title(figure.title)
         file = io.BytesIO()
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return file.getvalue()

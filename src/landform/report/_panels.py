@@ -145,7 +145,10 @@ def draw_panels(figure: Panels, kind: Literal["png", "svg"] = "png") -> bytes:
     from landform.report._matplotlib import RC, draw_series
 
     with matplotlib.rc_context(RC):
-        high = _INCHES * len(figure.panels) + 0.9
+        drawn = [tuple(series.name for series in row.series) for row in figure.rows if len(row.series) > 1]
+        alike = len(set(drawn)) == 1
+        columns = 4 if alike and len(drawn[0]) == 4 else 3
+        high = _INCHES * len(figure.panels) + 0.9 + (0.2 * -(-len(drawn[0]) // columns) if alike else 0.0)
         canvas = Canvas(figsize=(WIDTH, high), dpi=150, layout="constrained", facecolor=INK["ground"])
         grid = canvas.subplots(len(figure.panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, row in zip(grid, figure.rows, strict=True):
@@ -155,9 +158,13 @@ def draw_panels(figure: Panels, kind: Literal["png", "svg"] = "png") -> bytes:
                 time, low, high = figure.mark
                 axes.axvspan(low, high, color=_MARK, alpha=0.15, linewidth=0)
                 axes.axvline(time, color=_MARK, linewidth=1.2)
-            if len(row.series) > 1:
+            if len(row.series) > 1 and not alike:
                 axes.legend(fontsize=7.5, loc="best")
         grid[-1].set_xlabel(figure.x.label)
+        if alike:  # one legend for all rows hides nothing
+            first = next(axes for axes, row in zip(grid, figure.rows, strict=True) if len(row.series) > 1)
+            handles, names = first.get_legend_handles_labels()
+            canvas.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
         canvas.suptitle(figure.title, fontsize=11.5, fontweight="bold", x=0.01, ha="left")
         file = io.BytesIO()
         canvas.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
