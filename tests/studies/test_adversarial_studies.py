@@ -191,7 +191,7 @@ def test_pages_and_galleries(robust: Path, examples: Path, tmp_path: Path) -> No
         (
             examples,
             "adversarial-kernel",
-            ("Robust features lie at the top", "kernel held", "predictor, cut off"),
+            ("Useful and robust by the place", "kernel held", "predictor, cut off"),
         ),
     ):
         page = lf.report(study, tmp_path / f"{name}.html").read_text(encoding="utf-8")

@@ -240,7 +240,7 @@ def _features(closed: Sequence[Mapping[str, Any]]) -> Figure:
     ]
     return Figure(
         "features",
-        "Robust features lie at the top of the spectrum",
+        "Useful and robust by the place in the spectrum",
         "Test accuracy of each eigenfeature of the kernel by itself, by its number (1 is that of the largest "
         "eigenvalue), as inputs are and under FGSM on that very feature; bands are standard errors over seeds.",
         "A feature of accuracy one half is of no use by itself, and may be of some beside others.",
@@ -280,7 +280,7 @@ def _cut(closed: Sequence[Mapping[str, Any]], protocol: KernelProtocol) -> Figur
     ]
     return Figure(
         "cut-off",
-        "A few features give most of the accuracy, and most of the robustness",
+        "What the first eigenfeatures give",
         f"Test accuracy of the first k eigenfeatures together, as inputs are and under FGSM of eps {protocol.eps:.3g} "
         "on them; bands are standard errors over seeds.",
         "Each point is attacked by its own gradient: a predictor with few features is easier to follow, not easier to "
@@ -310,7 +310,7 @@ def _widths(wide: Sequence[Mapping[str, Any]]) -> Panels:
     )
     return Panels(
         "transfer",
-        "The wider the network, the more it is the kernel's",
+        "Networks of growing width beside the kernel",
         "Networks of one hidden layer by width. Above: test accuracy as inputs are, under random signs, on the "
         "examples of the kernel at the time of training, under FGSM on the network. Below: mean cosine of gradients by "
         "the input. Bands are standard errors over seeds.",
