@@ -224,9 +224,9 @@ def test_the_size_is_known_before_anything_is_built() -> None:
     # 32 + 2 * 2 by 4 in steps of 2: 17; pooled 8; 8; pooled 3; 3.
     dense = (3 * 32**2 + 1) * 64 * 17**2, (64 * 64 + 1) * 64 * 64, (64 * 9 + 1) * 64 * 9
     assert size.parameters == sum(dense) + 650
-    assert size.bytes == 4 * size.parameters
-    assert size.training_bytes("adam") - size.training_bytes() == 2 * size.bytes
-    assert size.training_bytes(momentum=0.9, runs=2) == 2 * (size.training_bytes() + size.bytes)
+    assert size.weight_bytes == 4 * size.parameters
+    assert size.training_bytes("adam") - size.training_bytes() == 2 * size.weight_bytes
+    assert size.training_bytes(momentum=0.9, runs=2) == 2 * (size.training_bytes() + size.weight_bytes)
     assert "in training" in str(size)
     with pytest.raises(BadInput, match=r"would have 73,\d+,\d+ parameters.*above the limit of 50 MB"):
         models.freed(skinny, (3, 32, 32), most_bytes=5e7)

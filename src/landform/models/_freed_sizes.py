@@ -110,7 +110,7 @@ class FreedSize:
         return sum(layer.entries for layer in self.layers) - self.local
 
     @property
-    def bytes(self) -> int:
+    def weight_bytes(self) -> int:
         """Of the parameters alone."""
         return self.parameters * self.each
 
@@ -127,13 +127,13 @@ class FreedSize:
             state. A loop of one's own that updates in place holds two vectors and the optimiser's.
         """
         own = _OPTIMISERS[one_of("optimizer", optimizer, tuple(_OPTIMISERS))]
-        return self.bytes * runs * (_HELD + (own or int(momentum > 0)))
+        return self.weight_bytes * runs * (_HELD + (own or int(momentum > 0)))
 
     def __str__(self) -> str:
         """In a sentence."""
         return (
             f"{self.parameters:,} parameters for {self.convolutional:,}, {self.off:,} of them off the filters; "
-            f"{_large(self.bytes)}, {_large(self.training_bytes())} in training"
+            f"{_large(self.weight_bytes)}, {_large(self.training_bytes())} in training"
         )
 
 
