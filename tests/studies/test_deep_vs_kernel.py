@@ -166,7 +166,7 @@ def test_another_study_in_the_folder_is_refused(study: Path, tmp_path: Path, mon
     with pytest.raises(BadInput, match="no scale 'huge'"):
         deep_vs_kernel(tmp_path / "x", scale="huge")
     numbers = replace(lf.data.digit_sums(train_size=20, test_size=20), classes=None)
-    monkeypatch.setattr("landform.data.load", lambda name, **options: numbers)
+    monkeypatch.setattr("landform.studies._deep_vs_kernel.loaded", lambda name, options: numbers)
     with pytest.raises(BadInput, match="no classes"):
         deep_vs_kernel(tmp_path / "y", protocol=SMALL)
 
