@@ -21,13 +21,10 @@ from landform.training import (
     Constant,
     Cosine,
     Cyclic,
-    Federated,
-    Federation,
     Recipe,
     Recording,
     Step,
     Trained,
-    federated,
     spawn,
     train,
     train_many,
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
     )
     from landform.diagnosis import diagnose
     from landform.sweeps import sweep
+    from landform.training import Federated, Federation, federated
 
 __version__ = "0.1.0"
 
@@ -95,8 +93,8 @@ __all__ = [
     "train_many",
 ]
 
-# Rooms that are loaded when first used: importing landform stays quick.
-_LATER = (
+# Rooms that are loaded when first used, and names with the room each is in: importing landform stays quick.
+_ROOMS = (
     "alignment",
     "attacks",
     "curvature",
@@ -109,16 +107,21 @@ _LATER = (
     "sweeps",
     "theory",
 )
+_LATER = {
+    "Federated": "training",
+    "Federation": "training",
+    "diagnose": "diagnosis",
+    "federated": "training",
+    "sweep": "sweeps",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a room at its first use."""
-    if name in _LATER:
+    """Load a room, or what a room has, at its first use."""
+    if name in _ROOMS:
         return importlib.import_module(f"landform.{name}")
-    if name == "diagnose":
-        return importlib.import_module("landform.diagnosis").diagnose
-    if name == "sweep":
-        return importlib.import_module("landform.sweeps").sweep
+    if name in _LATER:
+        return getattr(importlib.import_module(f"landform.{_LATER[name]}"), name)
     raise AttributeError(f"module 'landform' has no attribute {name!r}")
 
 

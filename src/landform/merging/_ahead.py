@@ -26,7 +26,7 @@ def ahead(items: Iterable[T]) -> Generator[T, None, None]:
     given_up = threading.Event()
 
     def put(item: object) -> bool:
-        while not given_up.is_set():
+        while not given_up.is_set() and threading.main_thread().is_alive():
             try:
                 waiting.put(item, timeout=0.1)
                 return True
@@ -43,13 +43,15 @@ def ahead(items: Iterable[T]) -> Generator[T, None, None]:
         except BaseException as why:  # told where the items are used
             put(why)
 
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
+    # No daemon: an interpreter that ends while one is deep in torch takes the whole process down with it.
+    thread = threading.Thread(target=make)
     try:
+        thread.start()  # Ctrl-C may come while this waits for the thread
         while (item := waiting.get()) is not _END:
             if isinstance(item, BaseException):
                 raise item
             yield item  # type: ignore[misc]
     finally:
         given_up.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()

@@ -4,9 +4,10 @@ Every model has a width, a seed, two parametrisations and two initialisations, a
 under ``torch.func.functional_call`` and ``torch.vmap``, in float64, and differentiated twice.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from landform.models._build import build, names
-from landform.models._freed import Freed, Locality, freed, freed_net
-from landform.models._freed_sizes import FreedLayer, FreedSize, freed_size
 from landform.models._lenet import lenet
 from landform.models._mlp import mlp
 from landform.models._ntk import NTKConv2d, NTKLinear, scales
@@ -17,6 +18,10 @@ from landform.models._small_cnn import small_cnn
 from landform.models._transformer import transformer
 from landform.models._vgg import vgg11
 from landform.models._wide_resnet import wide_resnet
+
+if TYPE_CHECKING:
+    from landform.models._freed import Freed, Locality, freed, freed_net
+    from landform.models._freed_sizes import FreedLayer, FreedSize, freed_size
 
 __all__ = [
     "Freed",
@@ -43,3 +48,16 @@ __all__ = [
     "vgg11",
     "wide_resnet",
 ]
+
+# What few need is loaded when it is first used: importing landform stays quick.
+_LATER = {
+    **dict.fromkeys(("Freed", "Locality", "freed", "freed_net"), "_freed"),
+    **dict.fromkeys(("FreedLayer", "FreedSize", "freed_size"), "_freed_sizes"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load networks freed of convolution at their first use."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"landform.models.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'landform.models' has no attribute {name!r}")
