@@ -18,19 +18,17 @@ from landform import store
 from landform.errors import BadInput
 from landform.report import write_gallery
 from landform.studies import (
+    ADVERSARIAL_KERNEL,
+    ADVERSARIAL_LANDSCAPE,
     STUDIES,
     adversarial_kernel,
     adversarial_landscape,
     carried,
     claims_of_adversarial_kernel,
     claims_of_adversarial_landscape,
-    kernel_protocol_of,
-    kernel_results,
     ordered,
     read_claims,
     rise_of,
-    robust_protocol_of,
-    robust_results,
     settings_of_robust,
     top_of,
 )
@@ -60,7 +58,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_way_of_training_is_measured(robust: Path) -> None:
-    results = robust_results(robust)
+    results = ADVERSARIAL_LANDSCAPE.results(robust)
     assert set(results) == {setting.id for setting in settings_of_robust(ROBUST)}
     for name, every in results.items():
         assert [each["seed"] for each in every] == [0, 1]
@@ -75,7 +73,7 @@ def test_every_way_of_training_is_measured(robust: Path) -> None:
     assert len({claim.id for claim in claims}) == len(claims) == 13
     again = claims_of_adversarial_landscape(ROBUST, results, "own")
     assert [c.to_json() for c in again] == [c.to_json() for c in claims]
-    assert robust_protocol_of(store.read_json(robust / "study.json")) == ROBUST
+    assert ADVERSARIAL_LANDSCAPE.read(store.read_json(robust / "study.json")["protocol"]) == ROBUST
 
 
 def test_more_seeds_are_added_and_nothing_is_done_twice(robust: Path, tmp_path: Path) -> None:
@@ -83,7 +81,7 @@ def test_more_seeds_are_added_and_nothing_is_done_twice(robust: Path, tmp_path: 
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "results").iterdir()}
     adversarial_landscape(tmp_path, protocol=ROBUST, device="cpu")
     assert {n: (tmp_path / "results" / n).stat().st_mtime_ns for n in before} == before
-    one, other = robust_results(tmp_path), robust_results(robust)
+    one, other = ADVERSARIAL_LANDSCAPE.results(tmp_path), ADVERSARIAL_LANDSCAPE.results(robust)
     for name in one:
         for mine, theirs in zip(one[name], other[name], strict=True):  # alone or in a stack
             assert mine["norm"] == pytest.approx(theirs["norm"], rel=1e-4)
@@ -124,7 +122,7 @@ def test_normalisation_is_taken_back() -> None:
 
 
 def test_parts_of_the_kernel_study(examples: Path) -> None:
-    results = kernel_results(examples)
+    results = ADVERSARIAL_KERNEL.results(examples)
     assert {part: len(each) for part, each in results.items()} == {"closed": 1, "transfer": 1, "dynamics": 1}
     (one,), (two,), (three,) = (results[name] for name in ("closed", "transfer", "dynamics"))
     assert one["fgsm"] <= one["natural"]
@@ -141,7 +139,7 @@ def test_parts_of_the_kernel_study(examples: Path) -> None:
     assert len({claim.id for claim in claims}) == len(claims) == 13
     again = claims_of_adversarial_kernel(KERNEL, results, "own")
     assert [c.to_json() for c in again] == [c.to_json() for c in claims]
-    assert kernel_protocol_of(store.read_json(examples / "study.json")) == KERNEL
+    assert ADVERSARIAL_KERNEL.read(store.read_json(examples / "study.json")["protocol"]) == KERNEL
 
 
 def test_the_closed_form_is_kernel_regression() -> None:

@@ -19,12 +19,11 @@ from landform.errors import BadInput
 from landform.report import write_gallery
 from landform.report._bands import band, table_of, told
 from landform.studies import (
+    EMERGENT,
     EmergentProtocol,
     claims_of_emergent,
     confined,
     emergent_geometry,
-    emergent_protocol_of,
-    emergent_results,
     intrinsic,
     order,
     read_claims,
@@ -68,7 +67,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_part_is_measured(study: Path) -> None:
-    found = emergent_results(study)
+    found = EMERGENT.results(study)
     assert {kind: len(parts) for kind, parts in found.items()} == {
         "along": 2, "edge": 1, "grid": 1, "model": 1, "planes": 1, "zone": 2,
     }  # fmt: skip
@@ -89,7 +88,7 @@ def test_every_part_is_measured(study: Path) -> None:
     for one, two in zip(claims, claims_of_emergent(TINY, twice, "own"), strict=True):
         assert (two.seeds, two.verdict) == (2 * one.seeds, one.verdict)
     described = store.read_json(study / "study.json")
-    assert emergent_protocol_of(described) == TINY
+    assert EMERGENT.read(described["protocol"]) == TINY
 
 
 def test_a_look_is_what_plain_algebra_says() -> None:
@@ -164,7 +163,7 @@ def test_edge_and_catapult_of_made_up_runs() -> None:
 
 
 def test_descent_is_that_of_a_plain_loop(study: Path) -> None:
-    part = emergent_results(study)["edge"][0]
+    part = EMERGENT.results(study)["edge"][0]
     subject = TINY.subjects["tanh"]
     data = subject.dataset()
     split, run = subject.some(data), part["runs"][0]
@@ -248,6 +247,6 @@ def test_misuse_is_told(study: Path, tmp_path: Path) -> None:
     empty = store.make_folder(tmp_path / "empty")
     told_of = {"schema": 1, "study": "emergent-geometry", "scale": "own", "protocol": TINY.to_json()}
     store.write_json(empty / "study.json", told_of)
-    with pytest.raises(BadInput, match="holds no results yet"):
+    with pytest.raises(BadInput, match="holds too few results yet"):
         lf.report(empty)
     assert isinstance(EmergentProtocol.from_json(TINY.to_json()), EmergentProtocol)

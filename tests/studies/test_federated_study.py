@@ -16,9 +16,8 @@ from landform import store
 from landform.errors import BadInput
 from landform.report import write_gallery
 from landform.studies import (
+    FEDERATED,
     claims_of_federated,
-    federated_protocol_of,
-    federated_results,
     federated_study,
     read_claims,
     run_of,
@@ -50,12 +49,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_part_is_measured(study: Path) -> None:
-    found = federated_results(study)
+    found = FEDERATED.results(study)
     assert {kind: len(parts) for kind, parts in found.items()} == dict.fromkeys(("gap", "lazy", "scaling", "zoo"), 1)
     claims = read_claims(study)
     assert len({claim.id for claim in claims}) == len(claims)
     assert [c.to_json() for c in claims_of_federated(TINY, found, "own")] == [c.to_json() for c in claims]
-    assert federated_protocol_of(store.read_json(study / "study.json")) == TINY
+    assert FEDERATED.read(store.read_json(study / "study.json")["protocol"]) == TINY
     (part,) = found["zoo"]
     cell = zoo_cell(part, "dirichlet", 4, 4)
     assert cell["rounds"][-1] == TINY.zoo_rounds(4)
@@ -65,7 +64,7 @@ def test_every_part_is_measured(study: Path) -> None:
 
 def test_a_run_beside_a_plain_loop(study: Path) -> None:
     """Rounds of full-batch descent written out, and the asymmetry of the clients' blocks."""
-    (part,) = federated_results(study)["lazy"]
+    (part,) = FEDERATED.results(study)["lazy"]
     run = run_of(part, 64, 3)
     x, y = TINY.drawn(0)
     places = lf.data.partition(y, TINY.clients, "labels", seed=0)
@@ -92,14 +91,14 @@ def test_a_run_beside_a_plain_loop(study: Path) -> None:
 
 
 def test_training_follows_its_kernel(study: Path) -> None:
-    (part,) = federated_results(study)["lazy"]
+    (part,) = FEDERATED.results(study)["lazy"]
     for steps in TINY.steps:
         wide, narrow = run_of(part, 1024, steps), run_of(part, 64, steps)
         assert wide["observed"] == pytest.approx(wide["limit"]["contraction"], abs=0.01)
         assert abs(narrow["observed"] - narrow["limit"]["contraction"]) < 0.05
         assert wide["observed"] < wide["bound"]
         assert len(wide["losses"]) == len(wide["own"]["losses"]) == TINY.rounds + 1
-    (scaling,) = federated_results(study)["scaling"]
+    (scaling,) = FEDERATED.results(study)["scaling"]
     cells = [cell for cell in scaling["cells"] if cell["trained"] is not None]
     assert len(cells) == len(scaling["cells"]) == 2 * 2 * 3
     same = [cell for cell in cells if cell["clients"] == TINY.clients and cell["steps"] == 3]
@@ -173,5 +172,5 @@ def test_misuse_is_told(study: Path, tmp_path: Path) -> None:
     empty = store.make_folder(tmp_path / "empty")
     store.write_json(empty / "study.json", {"schema": 1, "study": "federated-kernel", "scale": "own",
                                             "protocol": TINY.to_json()})  # fmt: skip
-    with pytest.raises(BadInput, match="holds no results yet"):
+    with pytest.raises(BadInput, match="holds too few results yet"):
         lf.report(empty)

@@ -27,10 +27,10 @@ from landform.errors import BadInput
 from landform.report import write_gallery
 from landform.studies import (
     CHOICES,
+    MERGING,
     SETTINGS,
     claims_of_merging,
     fixed,
-    merging_results,
     merging_study,
     predict,
     read_claims,
@@ -62,7 +62,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_setting_and_seed_is_measured(study: Path) -> None:
-    results = merging_results(study)
+    results = MERGING.results(study)
     assert set(results) == {*SETTINGS, "forks"} - {"text"}
     for setting, every in results.items():
         assert [each["seed"] for each in every] == [0, 1]
@@ -311,7 +311,7 @@ def test_more_seeds_and_several_processes_give_the_same(
 
 def _same(one: Path, other: Path, settings: tuple[str, ...]) -> None:
     """See that results of some settings are the same."""
-    results = [merging_results(folder) for folder in (one, other)]
+    results = [MERGING.results(folder) for folder in (one, other)]
     assert set(results[0]) == set(settings)
     for name in settings:
         assert _without_times(results[0][name]) == _without_times(results[1][name])
@@ -367,7 +367,7 @@ def test_misuse_is_told(study: Path, tmp_path: Path) -> None:
     store.write_json(
         empty / "study.json", {"schema": 1, "study": "merging", "scale": "own", "protocol": TINY.to_json()}
     )
-    with pytest.raises(BadInput, match="holds no results yet"):
+    with pytest.raises(BadInput, match="holds too few results yet"):
         lf.report(empty)
     store.write_json(empty / "study.json", {"schema": 1, "study": "weather"})
     with pytest.raises(BadInput, match="'weather', which this landform does not know"):

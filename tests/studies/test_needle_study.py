@@ -18,11 +18,10 @@ from landform.errors import BadInput
 from landform.layout import Layout
 from landform.report import write_gallery
 from landform.studies import (
+    NEEDLE,
     STUDIES,
     accuracy,
     claims_of_needle,
-    needle_protocol_of,
-    needle_results,
     needle_study,
     over,
     read_claims,
@@ -57,7 +56,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_is_measured(study: Path) -> None:
-    found = needle_results(study)
+    found = NEEDLE.results(study)
     (part,) = found["relaxed"]
     assert [run["relax"] for run in part["efcn"]] == [0.0, 1.0, 2.0]
     assert part["cnn"]["epochs"] == part["fcn"]["epochs"]
@@ -80,11 +79,11 @@ def test_everything_is_measured(study: Path) -> None:
     (premise,) = (claim for claim in claims if claim.id == "premise")
     both = [accuracy(part[name], "best", 2.0) for name in ("cnn", "fcn")]
     assert premise.value == pytest.approx(100 * (both[0] - both[1]))
-    assert needle_protocol_of(store.read_json(study / "study.json")) == TINY
+    assert NEEDLE.read(store.read_json(study / "study.json")["protocol"]) == TINY
 
 
 def test_a_run_beside_a_plain_one(study: Path) -> None:
-    (part,) = needle_results(study)["relaxed"]
+    (part,) = NEEDLE.results(study)["relaxed"]
     data, held = TINY.load()
     net = TINY.subject.net(data, 0)
     recipe = replace(TINY.recipe, seed=0)
@@ -157,7 +156,7 @@ def test_it_goes_on_where_it_stopped(study: Path, tmp_path: Path) -> None:
     kept = (folder / "results" / "relaxed-0.json").stat().st_mtime_ns
     needle_study(folder, protocol=TINY, seeds=2, device="cpu")
     assert (folder / "results" / "relaxed-0.json").stat().st_mtime_ns == kept
-    first, second = needle_results(folder)["relaxed"]
+    first, second = NEEDLE.results(folder)["relaxed"]
     assert first["cnn"]["test"] != second["cnn"]["test"]
     assert all(claim.seeds == 2 for claim in read_claims(folder) if claim.id in ("deviation", "over-cnn", "bump"))
 
@@ -181,5 +180,5 @@ def test_misuse_is_told(study: Path, tmp_path: Path) -> None:
     empty = store.make_folder(tmp_path / "empty")
     told = {"schema": 1, "study": "needle", "scale": "own", "protocol": TINY.to_json()}
     store.write_json(empty / "study.json", told)
-    with pytest.raises(BadInput, match="holds no results yet"):
+    with pytest.raises(BadInput, match="holds too few results yet"):
         lf.report(empty)

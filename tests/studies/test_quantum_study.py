@@ -15,12 +15,11 @@ from landform import store
 from landform.errors import BadInput
 from landform.report import write_gallery
 from landform.studies import (
+    QUANTUM,
     STUDIES,
     QuantumVariant,
     claims_of_quantum,
     plateau_slope,
-    quantum_protocol_of,
-    quantum_results,
     quantum_study,
     read_claims,
 )
@@ -52,7 +51,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_variant_and_seed_is_measured(study: Path) -> None:
-    found = quantum_results(study)
+    found = QUANTUM.results(study)
     assert {kind: len(parts) for kind, parts in found.items()} == {
         "network": 2 * len(TINY.variants()), "barrier": 1, "plateau": 2,
     }  # fmt: skip
@@ -64,7 +63,7 @@ def test_every_variant_and_seed_is_measured(study: Path) -> None:
         assert ("looks" in part) == (part["subject"] == TINY.usual.name)
         assert part["loss"] <= part["last_loss"]
     told = store.read_json(study / "study.json")
-    assert quantum_protocol_of(told) == TINY
+    assert QUANTUM.read(told["protocol"]) == TINY
     claims = read_claims(study)
     assert len({claim.id for claim in claims}) == len(claims) == 21
     assert [c.to_json() for c in claims_of_quantum(TINY, found, "own")] == [c.to_json() for c in claims]
@@ -75,7 +74,7 @@ def test_the_curvature_is_that_of_a_plain_hessian(study: Path) -> None:
     net = TINY.net(data, TINY.usual, 0)
     landscape = lf.Landscape(net, data, dtype=torch.float64, device="cpu")
     point = store.read_tensors(study / "points" / f"{TINY.usual.name}-0.safetensors")[0]["point"].double()
-    (part,) = [p for p in quantum_results(study)["network"] if p["subject"] == TINY.usual.name and p["seed"] == 0]
+    (part,) = [p for p in QUANTUM.results(study)["network"] if p["subject"] == TINY.usual.name and p["seed"] == 0]
     assert part["loss"] == pytest.approx(float(landscape.loss(point)), rel=1e-4)
     values = torch.linalg.eigvalsh(landscape.hessian(point).dense())
     assert part["eigenvalues"][0] == pytest.approx(float(values[-1]), rel=2e-2)
@@ -83,7 +82,7 @@ def test_the_curvature_is_that_of_a_plain_hessian(study: Path) -> None:
     matrices = torch.diag_embed(outputs) - outputs[:, :, None] * outputs[:, None]
     assert part["softness"] == pytest.approx(float(matrices.diagonal(dim1=1, dim2=2).sum(1).mean()), rel=1e-4)
     other = store.read_tensors(study / "points" / f"{TINY.usual.name}-1.safetensors")[0]["point"].double()
-    (line,) = quantum_results(study)["barrier"]
+    (line,) = QUANTUM.results(study)["barrier"]
     middle = line["losses"][line["alphas"].index(0.5)]
     assert middle == pytest.approx(float(landscape.loss((point + other) / 2)), rel=1e-3)
 
@@ -163,7 +162,7 @@ def test_every_scale_says_what_it_does(tmp_path: Path) -> None:
     assert STUDIES["quantum-patches"].scales == ("small", "tiny", "medium", "paper")
     for protocol in SCALES.values():
         told = json.loads(json.dumps(protocol.to_json()))
-        assert quantum_protocol_of({"protocol": told}) == protocol
+        assert QUANTUM.read(told) == protocol
         networks, lines = _wanted(protocol, tmp_path, "cpu"), _lines(protocol, tmp_path, "cpu")
         assert len({unit.name for unit in networks}) == len(networks)
         assert len(lines) == (protocol.seeds if protocol.seeds > 2 else 1)

@@ -17,13 +17,12 @@ from landform.errors import BadInput
 from landform.kernel.infinite import RecurrentNTK
 from landform.report import report
 from landform.studies import (
+    RECURRENT,
     RecurrentProtocol,
     accuracies,
     claims_of_recurrent,
     ranks,
     read_claims,
-    recurrent_protocol_of,
-    recurrent_results,
     recurrent_study,
     sets_needed,
 )
@@ -42,7 +41,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_parts_come_out_and_the_page_is_written(study: Path) -> None:
-    found = recurrent_results(study)
+    found = RECURRENT.results(study)
     assert {kind: len(parts) for kind, parts in found.items()} == {"made": 4, "weights": 2, "drawn": 2}
     claims = {claim.id: claim for claim in read_claims(study)}
     assert claims["weights"].verdict == "reproduced"
@@ -63,7 +62,7 @@ def test_what_is_there_is_kept_and_more_seeds_may_be_asked_for(study: Path) -> N
     with pytest.raises(BadInput, match="another sequences and draws"):
         recurrent_study(study, protocol=TINY, device="cpu")
     described = {"protocol": SCALES["medium"].to_json()}
-    assert recurrent_protocol_of(described) == SCALES["medium"]
+    assert RECURRENT.read(described["protocol"]) == SCALES["medium"]
 
 
 def test_cross_validation_is_what_a_plain_loop_gives() -> None:

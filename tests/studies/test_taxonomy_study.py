@@ -22,17 +22,10 @@ from landform.layout import Layout
 from landform.report._page import study_page
 from landform.report._taxonomy_study_page import gather
 from landform.studies import read_claims
-from landform.studies._taxonomy import parts_of, taxonomy_cells, taxonomy_study
+from landform.studies._taxonomy import TAXONOMY, parts_of, taxonomy_cells, taxonomy_study
 from landform.studies._taxonomy_claims import claims_of_taxonomy
 from landform.studies._taxonomy_measure import _mixed, _sharpness, measure_group, signed
-from landform.studies._taxonomy_protocol import (
-    SCALES,
-    Block,
-    Cell,
-    Pruning,
-    TaxonomyProtocol,
-    taxonomy_protocol_of,
-)
+from landform.studies._taxonomy_protocol import SCALES, Block, Cell, Pruning, TaxonomyProtocol
 from landform.studies._taxonomy_pruning import magnitude_mask, pruned, regimes
 from landform.studies._taxonomy_stacks import bends, retrain, train_own
 from landform.studies._taxonomy_table import grids_of, moved, read_own_table, table_rows
@@ -147,7 +140,7 @@ def test_a_study_goes_on_and_refuses_another(study: Path) -> None:
 
 def test_protocols_survive_json() -> None:
     for protocol in (*SCALES.values(), TINY):
-        assert taxonomy_protocol_of(json.loads(json.dumps({"protocol": protocol.to_json()}))) == protocol
+        assert TAXONOMY.read(json.loads(json.dumps(protocol.to_json()))) == protocol
     small = SCALES["small"]
     assert len(small.cells()) >= 80
     assert small.seeds == 4
@@ -391,7 +384,7 @@ def test_the_page_has_every_grid(study: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     store.make_folder(empty)
     store.write_json(empty / "study.json", store.read_json(study / "study.json"))
-    with pytest.raises(BadInput, match="no results yet"):
+    with pytest.raises(BadInput, match="holds too few results yet"):
         gather(empty)
 
 

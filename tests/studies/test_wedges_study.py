@@ -17,11 +17,10 @@ from landform import store
 from landform.errors import BadInput
 from landform.report import write_gallery
 from landform.studies import (
+    WEDGES,
     claims_of_wedges,
     fitted,
     read_claims,
-    wedges_protocol_of,
-    wedges_results,
     wedges_study,
 )
 from landform.studies._wedges import SCALES
@@ -47,7 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_part_is_measured(study: Path) -> None:
-    found = wedges_results(study)
+    found = WEDGES.results(study)
     assert {kind: len(parts) for kind, parts in found.items()} == dict.fromkeys(
         ("cycles", "optima", "planes", "toy", "tunnels"), 1
     )
@@ -65,12 +64,12 @@ def test_every_part_is_measured(study: Path) -> None:
     assert [c.to_json() for c in claims_of_wedges(TINY, found, "own")] == [c.to_json() for c in claims]
     twice = {kind: [*parts, *({**part, "seed": 1} for part in parts)] for kind, parts in found.items()}
     assert [c.verdict for c in claims_of_wedges(TINY, twice, "own")] == [c.verdict for c in claims]
-    assert wedges_protocol_of(store.read_json(study / "study.json")) == TINY
+    assert WEDGES.read(store.read_json(study / "study.json")["protocol"]) == TINY
 
 
 def test_laws_of_the_toy_hold(study: Path) -> None:
     known = {claim.id: claim for claim in read_claims(study)}
-    (case,) = wedges_results(study)["toy"][0]["cases"]
+    (case,) = WEDGES.results(study)["toy"][0]["cases"]
     assert case["connector"] == pytest.approx(0, abs=1e-9)
     assert known["toy-line"].value is not None
     assert known["toy-line"].value == pytest.approx(abs(case["line"] / case["line_law"] - 1))
@@ -173,5 +172,5 @@ def test_misuse_is_told(study: Path, tmp_path: Path) -> None:
     empty = store.make_folder(tmp_path / "empty")
     told = {"schema": 1, "study": "wedges", "scale": "own", "protocol": TINY.to_json()}
     store.write_json(empty / "study.json", told)
-    with pytest.raises(BadInput, match="holds no results yet"):
+    with pytest.raises(BadInput, match="holds too few results yet"):
         lf.report(empty)

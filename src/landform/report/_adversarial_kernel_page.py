@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._facts import Fact
 from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._gather import one_line
@@ -20,23 +18,17 @@ from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.series import interval
 from landform.studies import (
+    ADVERSARIAL_KERNEL,
     Claim,
     KernelProtocol,
     carried,
-    claims_of_adversarial_kernel,
-    kernel_protocol_of,
-    kernel_results,
     ordered,
 )
 
@@ -47,41 +39,23 @@ _WAYS = ("clean", "FGSM", "PGD")
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = kernel_protocol_of(described)
-    results = kernel_results(place)
-    if any(not results.get(part) for part in ("closed", "transfer", "dynamics")):
-        raise BadInput(
-            f"{place} holds too few results: 'landform reproduce {described['study']} --out {place}' goes on."
-        )
-    claims = claims_at(place, lambda: claims_of_adversarial_kernel(protocol, results, described["scale"]))
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, ADVERSARIAL_KERNEL, _enough)
+    protocol, results, claims = study.protocol, study.found, study.claims
     seeds = max(map(len, results.values()))
-    return StudyMaterial(
+    return study.material(
+        paper=_PAPER,
         title="Adversarial examples and the tangent kernel",
         sentence=f"On {protocol.data} with {counted(seeds, 'seed').lower()}: the predictor of an infinitely wide "
         "network attacked in closed form and taken apart along the eigenvectors of its kernel; its examples tried on "
         f"trained networks of width {', '.join(f'{w:,}' for w in protocol.widths)}; and the kernel of a finite network "
         f"({protocol.model}) followed through training without an adversary, against FGSM, and against PGD.",
         verdict=_verdict(protocol, results, claims),
-        facts=tuple(_facts(protocol, results, claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(_figures(protocol, results)),
+        facts=_facts(protocol, results, claims),
+        figures=_figures(protocol, results),
         settings={
             "study": {
-                "scale": described["scale"],
+                "scale": study.scale,
                 "seeds": seeds,
                 "eps (Linf, inputs in [0, 1])": f"{protocol.eps:.3g}",
                 "samples of the kernel machine": protocol.samples,
@@ -102,10 +76,12 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "without what they put out at the start.",
             "In adversarial training the kernel is that of the fixed samples as the adversary moves them at that time.",
         ),
-        command=command_of(described),
-        provenance=made_of(_PAPER),
         tables=(_closed(protocol, results["closed"]), _carried(results["transfer"]), _trained(protocol, results)),
     )
+
+
+def _enough(results: Mapping[str, Any]) -> bool:
+    return all(results.get(part) for part in ("closed", "transfer", "dynamics"))
 
 
 def _classes(numbers: Sequence[int]) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._facts import Fact
 from landform.report._figure import Axis, Figure, Numbers, Series
 from landform.report._gather import one_line
@@ -19,25 +17,19 @@ from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.report._terrain import Terrain
 from landform.series import interval
 from landform.studies import (
+    ADVERSARIAL_LANDSCAPE,
     Claim,
     RobustProtocol,
-    claims_of_adversarial_landscape,
     gap_of,
     rise_of,
-    robust_protocol_of,
-    robust_results,
     settings_of_robust,
     top_of,
 )
@@ -49,43 +41,25 @@ _RANDOM = "Random directions are a few of very many, and miss nearly all of the 
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = robust_protocol_of(described)
-    measured = robust_results(place)
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, ADVERSARIAL_LANDSCAPE, _enough)
+    protocol, claims = study.protocol, study.claims
     titles = {setting.id: setting.title for setting in settings_of_robust(protocol)}
-    results = {name: measured[name] for name in titles if name in measured}
-    if "standard" not in results or len(results) < 2:
-        raise BadInput(
-            f"{place} holds too few results: 'landform reproduce {described['study']} --out {place}' goes on."
-        )
-    claims = claims_at(place, lambda: claims_of_adversarial_landscape(protocol, results, described["scale"]))
+    results = {name: study.found[name] for name in titles if name in study.found}
     seeds = max(map(len, results.values()))
     low = protocol.eps[0]
-    return StudyMaterial(
+    return study.material(
+        paper=_PAPER,
         title="Adversarial training and the loss surface",
         sentence=f"{counted(seeds, 'network')} ({protocol.model}) on {protocol.data} in each of {len(results)} ways of "
         "training, looked at alike: average rise of the loss in filter-normalised random directions, largest "
         "eigenvalue of the Hessian, of the clean loss and of that under attack, and the norm of the weights.",
         verdict=_verdict(protocol, results, claims),
-        facts=tuple(_facts(protocol, results, claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(_figures(protocol, results, titles)),
+        facts=_facts(protocol, results, claims),
+        figures=_figures(protocol, results, titles),
         settings={
             "study": {
-                "scale": described["scale"],
+                "scale": study.scale,
                 "seeds": seeds,
                 "eps": ", ".join(f"{eps:.3g}" for eps in protocol.eps),
                 "adversary in training": f"PGD of {protocol.steps} steps from a random start",
@@ -103,10 +77,12 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "for every network, whatever it was trained against; away from the weights the attack is made anew.",
             "The Hessian of the adversarial loss is that at adversarial examples held where they are.",
         ),
-        command=command_of(described),
-        provenance=made_of(_PAPER),
         tables=(_sharpness(protocol, results, titles), _attacked(protocol, results, titles)),
     )
+
+
+def _enough(results: Mapping[str, Any]) -> bool:
+    return "standard" in results and len(results) > 1
 
 
 def _said(every: Sequence[Mapping[str, Any]], take: Take, form: str = ".2f") -> str:

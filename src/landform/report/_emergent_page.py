@@ -8,28 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._bands import told
 from landform.report._emergent_figures import by_subject, figures_of
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.studies import (
+    EMERGENT,
     Claim,
-    claims_of_emergent,
-    emergent_protocol_of,
-    emergent_results,
     intrinsic,
 )
 
@@ -39,27 +31,12 @@ _PAPER = "Fort & Ganguli, arXiv 1910.05929; with Fort & Scherlis, arXiv 1807.025
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = emergent_protocol_of(described)
-    found = emergent_results(place)
-    if not found:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce emergent-geometry --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_emergent(protocol, found, described["scale"]))
-    seeds = 1 + max(part["seed"] for parts in found.values() for part in parts)
-    scale = described["scale"]
-    return StudyMaterial(
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, EMERGENT)
+    protocol, found, claims = study.protocol, study.found, study.claims
+    seeds = study.seeds
+    return study.material(
+        paper=_PAPER,
         title="Emergent geometry",
         sentence=(
             f"{counted(len(protocol.subjects), 'network')} ({', '.join(protocol.subjects)}) with "
@@ -67,13 +44,11 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "of stability, at random points, and in random planes; beside them a model that is no network."
         ),
         verdict=_verdict(found, claims),
-        facts=tuple(_facts(found, claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(figures_of(found)),
+        facts=_facts(found, claims),
+        figures=figures_of(found),
         settings={
             "study": {
-                "scale": scale,
+                "scale": study.scale,
                 "seeds": seeds,
                 "learning rate of runs, of what is stable": protocol.rate,
                 "learning rates of the grid": ", ".join(f"{rate:g}" for rate in protocol.rates),
@@ -100,9 +75,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "Full-batch descent leaves the top eigenvectors because it is quickest along them; noise of small batches "
             "puts the gradient back. The random model has neither, as it takes p - y as independent of the gradients.",
         ),
-        command=command_of(described),
-        provenance=made_of(_PAPER),
-        tables=tuple(_tables(found)),
+        tables=_tables(found),
     )
 
 

@@ -7,29 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._bands import told
 from landform.report._facts import Fact
 from landform.report._federated_figures import figures_of_federated
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.studies import (
+    FEDERATED,
     Claim,
     FederatedProtocol,
-    claims_of_federated,
-    federated_protocol_of,
-    federated_results,
     run_of,
     zoo_cell,
 )
@@ -39,27 +31,13 @@ Found = Mapping[str, Sequence[Part]]
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = federated_protocol_of(described)
-    found = federated_results(place)
-    if not found:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce federated-kernel --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_federated(protocol, found, described["scale"]))
-    seeds = 1 + max(part["seed"] for parts in found.values() for part in parts)
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, FEDERATED)
+    protocol, found, claims = study.protocol, study.found, study.claims
+    seeds = study.seeds
     networks = ", ".join(f"{subject.model} on {subject.data}" for subject in protocol.zoo.values())
-    return StudyMaterial(
+    return study.material(
+        paper="Huang, Li, Song & Yang, arXiv 2105.05001",
         title="Federated averaging and its kernel",
         sentence=(
             f"Two-layer ReLU networks of {protocol.widths[0]:,} to {protocol.widths[-1]:,} units on {protocol.samples} "
@@ -67,13 +45,11 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             f"{counted(seeds, 'seed').lower()}."
         ),
         verdict=_verdict(protocol, claims),
-        facts=tuple(_facts(claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(figures_of_federated(protocol, found)),
+        facts=_facts(claims),
+        figures=figures_of_federated(protocol, found),
         settings={
             "study": {
-                "scale": described["scale"],
+                "scale": study.scale,
                 "seeds": seeds,
                 "samples": protocol.samples,
                 "dimension": protocol.inputs,
@@ -109,9 +85,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "server takes the plain mean over clients. The zoo trains on means, and weighs clients by their samples.",
             "Targets are signs of a random plane; clients are sorted by them.",
         ),
-        command=command_of(described),
-        provenance=made_of("Huang, Li, Song & Yang, arXiv 2105.05001"),
-        tables=tuple(_tables(protocol, found)),
+        tables=_tables(protocol, found),
     )
 
 

@@ -10,31 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._merging_figures import Results, figures_of_merging, merged_errors, over_pairs
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.series import interval
 from landform.studies import (
     CHOICES,
+    MERGING,
     SETTINGS,
     Claim,
     Predicted,
-    claims_of_merging,
-    merging_protocol_of,
-    merging_results,
     predict,
 )
 
@@ -44,24 +36,9 @@ _PAPER = "Khan, Kolbeinsson, Boski, Gaunt, Vries, arXiv 2410.12927"
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = merging_protocol_of(described)
-    results = merging_results(place)
-    if not any(setting in results for setting in SETTINGS):
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce merging --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_merging(protocol, results, described["scale"]))
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, MERGING, set(SETTINGS).intersection)
+    protocol, results, claims = study.protocol, study.found, study.claims
     foretold = [found for outcome in ("mean", "best") if (found := predict(results, outcome)) is not None]
     groups = {setting: each for setting, each in results.items() if setting in SETTINGS}
     seeds = max(map(len, groups.values()))
@@ -70,17 +47,16 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
         f"seeds on {protocol.data}, merged in pairs in {len(CHOICES)} ways; the training loss chose the settings of "
         "each way, the test set judged."
     )
-    return StudyMaterial(
+    return study.material(
+        paper=_PAPER,
         title="The common ground of merging",
         sentence=sentence,
         verdict=_verdict(groups, claims),
-        facts=tuple(_facts(groups, foretold, claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(figures_of_merging(groups, results, foretold)),
+        facts=_facts(groups, foretold, claims),
+        figures=figures_of_merging(groups, results, foretold),
         settings={
             "study": {
-                "scale": described["scale"],
+                "scale": study.scale,
                 "seeds": seeds,
                 "sources of a group": protocol.sources,
                 "epochs of a parent of tasks": protocol.parent,
@@ -93,8 +69,6 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "model": {"name": protocol.model, **protocol.model_options},
         },
         notes=tuple(_notes(groups)),
-        command=command_of(described),
-        provenance=made_of(_PAPER),
         tables=(_methods_table(groups), _connected(groups), _directed(groups), *_ensembles(results)),
     )
 

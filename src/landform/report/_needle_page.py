@@ -7,50 +7,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._bands import told
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._needle_figures import figures_of, gain
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
-from landform.studies import Claim, NeedleProtocol, accuracy, claims_of_needle, needle_protocol_of, needle_results
+from landform.studies import NEEDLE, Claim, NeedleProtocol, accuracy
 
 Part = Mapping[str, Any]
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = needle_protocol_of(described)
-    found = needle_results(place)
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, NEEDLE, lambda found: found.get("relaxed"))
+    protocol, found, claims = study.protocol, study.found, study.claims
     parts = found.get("relaxed", [])
-    if not parts:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce needle --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_needle(protocol, found, described["scale"]))
     subject, sizes = protocol.subject, parts[0]["parameters"]
-    return StudyMaterial(
+    return study.material(
+        paper="d'Ascoli, Sagun, Biroli & Bruna, arXiv 1906.06766",
         title="Freed of convolution",
         sentence=(
             f"A {subject.model} of {sizes['cnn']:,} parameters on {subject.data}, written out as a fully-connected "
@@ -58,13 +38,11 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             f"{counted(len(parts), 'seed').lower()}."
         ),
         verdict=_verdict(claims),
-        facts=tuple(_facts(claims, sizes)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(figures_of(protocol, parts)),
+        facts=_facts(claims, sizes),
+        figures=figures_of(protocol, parts),
         settings={
             "study": {
-                "scale": described["scale"],
+                "scale": study.scale,
                 "seeds": len(parts),
                 "relax times (epochs)": one_line(list(protocol.relax)),
                 "epochs after": protocol.after,
@@ -96,9 +74,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             ),
             "Accuracies of the paper stand in its figures only, and are not repeated here.",
         ),
-        command=command_of(described),
-        provenance=made_of("d'Ascoli, Sagun, Biroli & Bruna, arXiv 1906.06766"),
-        tables=tuple(_tables(protocol, parts)),
+        tables=_tables(protocol, parts),
     )  # fmt: skip
 
 

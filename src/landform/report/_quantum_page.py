@@ -9,23 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._bands import told
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._quantum_figures import figures_of_quantum, lined
-from landform.report._study_page import STUDY, StudyMaterial, Table, claims_at, command_of, controls_of, made_of
+from landform.report._study_page import StudyMaterial, Table, studied
 from landform.studies import (
+    QUANTUM,
     Claim,
     QuantumProtocol,
     QuantumVariant,
-    claims_of_quantum,
     over_loss,
     plateau_slope,
-    quantum_protocol_of,
-    quantum_results,
     sharpness,
 )
 
@@ -35,28 +31,13 @@ _PAPER = "Kawase, arXiv 2504.19239; with McClean et al., arXiv 1803.11173, on pl
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = quantum_protocol_of(described)
-    found = quantum_results(place)
-    if not found:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce quantum-patches --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_quantum(protocol, found, described["scale"]))
-    scale = described["scale"]
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, QUANTUM)
+    protocol, found, claims = study.protocol, study.found, study.claims
     networks = len(found.get("network", ()))
     qubits = protocol.model_options.get("qubits", 8)
-    return StudyMaterial(
+    return study.material(
+        paper=_PAPER,
         title="Quantum networks over patches",
         sentence=(
             f"{networks} networks of circuits of {qubits} qubits over {', '.join(map(str, protocol.patches))} patches "
@@ -64,13 +45,11 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             f"circuits of {protocol.qubits[0]} to {protocol.qubits[-1]} qubits. All are simulated exactly."
         ),
         verdict=_verdict(claims),
-        facts=tuple(_facts(claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(figures_of_quantum(protocol, found)),
+        facts=_facts(claims),
+        figures=figures_of_quantum(protocol, found),
         settings={
             "study": {
-                "scale": scale,
+                "scale": study.scale,
                 "seeds": protocol.seeds,
                 "classes": protocol.classes,
                 "side of the images": protocol.side or "as they are",
@@ -90,9 +69,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "that is looked at closely, two hundredths).",
             "Angles are those of the paper: a white pixel is 2 pi / 8, whatever the data set's mean and deviation.",
         ),
-        command=command_of(described),
-        provenance=made_of(_PAPER),
-        tables=tuple(_tables(protocol, found)),
+        tables=_tables(protocol, found),
     )
 
 

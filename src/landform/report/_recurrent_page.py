@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._bands import band, told
 from landform.report._facts import Fact
 from landform.report._figure import Axis, Figure, Series
@@ -20,24 +18,18 @@ from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.studies import (
+    RECURRENT,
     Claim,
     accuracies,
     ahead,
     best_other,
-    claims_of_recurrent,
     ranks,
-    recurrent_protocol_of,
-    recurrent_results,
     sets_needed,
 )
 
@@ -46,27 +38,13 @@ Found = Mapping[str, Sequence[Part]]
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = recurrent_protocol_of(described)
-    found = recurrent_results(place)
-    if not found:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce recurrent-kernel --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_recurrent(protocol, found, described["scale"]))
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, RECURRENT)
+    protocol, found, claims = study.protocol, study.found, study.claims
     table = accuracies(found)
-    seeds = 1 + max(part["seed"] for parts in found.values() for part in parts)
-    return StudyMaterial(
+    seeds = study.seeds
+    return study.material(
+        paper="Alemohammad, Wang, Balestriero, Baraniuk, arXiv 2006.10246",
         title="Recurrent kernels",
         sentence=(
             f"The kernel of infinitely wide recurrent networks beside other kernels, on {len(table)} sets of time "
@@ -74,13 +52,11 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "gives to every time step; and finite networks on their way to it."
         ),
         verdict=_verdict(found, claims),
-        facts=tuple(_facts(found, claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(_figures(found, protocol.spreads)),
+        facts=_facts(found, claims),
+        figures=_figures(found, protocol.spreads),
         settings={
             "study": {
-                "scale": described["scale"],
+                "scale": study.scale,
                 "seeds": seeds,
                 "folds": protocol.folds,
                 "values of C": ", ".join(f"{c:g}" for c in protocol.penalties),
@@ -102,9 +78,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "the accuracy is the mean over them. Kernels of vectors see sequences padded with zeros at the front.",
             "A GRU is one network; its learning rate is chosen on a fifth of the training data.",
         ),
-        command=command_of(described),
-        provenance=made_of("Alemohammad, Wang, Balestriero, Baraniuk, arXiv 2006.10246"),
-        tables=tuple(_tables(found)),
+        tables=_tables(found),
     )
 
 

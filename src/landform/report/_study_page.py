@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 import landform
 from landform import store
@@ -15,8 +15,9 @@ from landform.errors import BadInput
 from landform.report._facts import Fact
 from landform.report._lines import Times
 from landform.report._material import Drawn
-from landform.studies import CLAIMS, Claim, read_claims
+from landform.studies import CLAIMS, Claim, Kept, Made, read_claims
 
+P = TypeVar("P", bound=Kept)
 STUDY = "study.json"
 # Where the page of each study is put together.
 _PAGES = {
@@ -133,6 +134,95 @@ def controls_of(place: Path) -> dict[str, dict[str, Claim]]:
         if (folder / CLAIMS).is_file():
             found[folder.name.replace("-", " ")] = {claim.id: claim for claim in read_claims(folder)}
     return found
+
+
+@dataclass(frozen=True)
+class Studied(Generic[P]):
+    """What lies in the folder of a study that is made of parts.
+
+    Attributes:
+        place: the folder.
+        described: the content of its ``study.json``.
+        protocol: what was to be done.
+        found: what the study reads of its results, by kind of part as a rule.
+        claims: those that it wrote down, or what can be said of what it measured so far.
+    """
+
+    place: Path
+    described: Mapping[str, Any]
+    protocol: P
+    found: Any
+    claims: tuple[Claim, ...]
+
+    @property
+    def scale(self) -> str:
+        """The name of its scale."""
+        return str(self.described["scale"])
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds parts have been measured with."""
+        return 1 + max(int(part["seed"]) for parts in self.found.values() for part in parts)
+
+    def material(self, paper: str, tables: Sequence[Table] = (), **told: Unpack[Told]) -> StudyMaterial:
+        """What its page says.
+
+        Args:
+            paper: authors and number.
+            tables: tables that stand before the figures.
+            **told: what is said in words and pictures.
+
+        Returns:
+            The material.
+        """
+        return StudyMaterial(
+            title=told["title"],
+            sentence=told["sentence"],
+            verdict=told["verdict"],
+            facts=tuple(told["facts"]),
+            claims=self.claims,
+            controls=controls_of(self.place),
+            figures=tuple(told["figures"]),
+            settings=told["settings"],
+            notes=tuple(told["notes"]),
+            command=command_of(self.described),
+            provenance=made_of(paper),
+            tables=tuple(tables),
+        )
+
+
+class Told(TypedDict):
+    """What a page about a study says in words and pictures; see `StudyMaterial`."""
+
+    title: str
+    sentence: str
+    verdict: str
+    facts: Sequence[Fact]
+    figures: Sequence[Drawn]
+    settings: dict[str, dict[str, Any]]
+    notes: Sequence[str]
+
+
+def studied(place: Path, study: Made[P], enough: Callable[[Any], object] = bool) -> Studied[P]:
+    """Read what lies in the folder of a study.
+
+    Args:
+        place: the folder.
+        study: which it is.
+        enough: whether there is something to say of what it found.
+
+    Returns:
+        What there is.
+
+    Raises:
+        BadInput: when too little was measured yet.
+    """
+    described = store.read_json(place / STUDY)
+    protocol, found = study.read(described["protocol"]), study.results(place)
+    if not enough(found):
+        raise BadInput(f"{place} holds too few results yet: 'landform reproduce {study.name} --out {place}' goes on.")
+    claims = claims_at(place, lambda: study.claims(protocol, found, described["scale"]))
+    return Studied(place, described, protocol, found, claims)
 
 
 def claims_at(place: Path, judged: Callable[[], list[Claim]]) -> tuple[Claim, ...]:

@@ -9,22 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from landform import store
 from landform.diagnosis import Grid, Thresholds, borders
-from landform.errors import BadInput
 from landform.report._figure import Axis, Numbers, Series
 from landform.report._gather import one_line
 from landform.report._heat import HeatAxis, HeatMap
 from landform.report._lines import Times
 from landform.report._material import Drawn
 from landform.report._panels import Panel, Panels
-from landform.report._study_page import STUDY, StudyMaterial, Table, claims_at
+from landform.report._study_page import StudyMaterial, Table, command_of, studied
 from landform.report._taxonomy_figures import phase_maps
 from landform.report._taxonomy_page import taxonomy_material
-from landform.studies._taxonomy import taxonomy_cells
-from landform.studies._taxonomy_claims import SWEPT_AT, claims_of_taxonomy, nearest_to
+from landform.studies._taxonomy import TAXONOMY, taxonomy_cells
+from landform.studies._taxonomy_claims import SWEPT_AT, nearest_to
 from landform.studies._taxonomy_measure import signed
-from landform.studies._taxonomy_protocol import TaxonomyProtocol, taxonomy_protocol_of
+from landform.studies._taxonomy_protocol import TaxonomyProtocol
 from landform.studies._taxonomy_pruning import ALIKE, POOR, REGIMES, pruned, regimes
 from landform.studies._taxonomy_table import TABLE, grids_of, read_own_table, table_rows, write_table
 
@@ -38,30 +36,15 @@ Cells = Sequence[Mapping[str, Any]]
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = taxonomy_protocol_of(described)
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, TAXONOMY, taxonomy_cells)
+    protocol, claims = study.protocol, study.claims
     cells, cut = taxonomy_cells(place), pruned(place)
-    if not cells:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce taxonomy --out {place}' goes on.")
     if not (place / TABLE).is_file():
         write_table(place, table_rows(cells, protocol.steps))
     table = read_own_table(place, protocol.data)
     grids, at = grids_of(table), Thresholds()
-    claims = claims_at(place, lambda: claims_of_taxonomy(protocol, table, cells, cut, described["scale"]))
-    command = f"landform reproduce taxonomy --scale {described['scale']}" if described["scale"] != "own" else ""
-    material = taxonomy_material([grids["width"]], claims, at, command)
+    material = taxonomy_material([grids["width"]], claims, at, command_of(study.described))
     figures: list[Drawn] = [_sweep(protocol, cells, grids), *material.figures]
     for name, grid in grids.items():
         chosen = {f"map-{each}" for each in _FURTHER.get(name, ())}

@@ -9,51 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from landform import store
-from landform.errors import BadInput
 from landform.report._bands import told
 from landform.report._facts import Fact
 from landform.report._gather import one_line
 from landform.report._lines import Times
 from landform.report._study_page import (
-    STUDY,
     StudyMaterial,
     Table,
-    claims_at,
-    command_of,
-    controls_of,
     counted,
-    made_of,
+    studied,
 )
 from landform.report._wedges_figures import figures_of
-from landform.studies import Claim, claims_of_wedges, fitted, wedges_protocol_of, wedges_results
+from landform.studies import WEDGES, Claim, fitted
 
 Part = Mapping[str, Any]
 Found = Mapping[str, Sequence[Part]]
 
 
 def gather(place: Path, times: Times = "auto") -> StudyMaterial:
-    """Read everything that the page says.
-
-    Args:
-        place: folder of the study.
-        times: how time is drawn; not looked at here.
-
-    Returns:
-        The material.
-
-    Raises:
-        BadInput: when nothing was measured yet.
-    """
-    described = store.read_json(place / STUDY)
-    protocol = wedges_protocol_of(described)
-    found = wedges_results(place)
-    if not found:
-        raise BadInput(f"{place} holds no results yet: 'landform reproduce wedges --out {place}' goes on.")
-    claims = claims_at(place, lambda: claims_of_wedges(protocol, found, described["scale"]))
-    seeds = 1 + max(part["seed"] for parts in found.values() for part in parts)
-    scale, subject = described["scale"], protocol.subject
-    return StudyMaterial(
+    """Read everything that the page says, see `gather_study`."""
+    study = studied(place, WEDGES)
+    protocol, found, claims = study.protocol, study.found, study.claims
+    seeds = study.seeds
+    subject = protocol.subject
+    return study.material(
+        paper="Fort & Jastrzebski, arXiv 1906.04724",
         title="Wedges",
         sentence=(
             f"A toy of wedges beside its laws, and {counted(protocol.optima, 'network').lower()} ({subject.model} on "
@@ -61,13 +41,11 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "planes, with every knob of training turned."
         ),
         verdict=_verdict(claims),
-        facts=tuple(_facts(found, claims)),
-        claims=claims,
-        controls=controls_of(place),
-        figures=tuple(figures_of(found, protocol.threshold)),
+        facts=_facts(found, claims),
+        figures=figures_of(found, protocol.threshold),
         settings={
             "study": {
-                "scale": scale,
+                "scale": study.scale,
                 "seeds": seeds,
                 "optima": protocol.optima,
                 "steps of a connector": protocol.steps,
@@ -90,9 +68,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
             "has none.",
             "The toy's wedges all hold the origin, where a network's loss is the logarithm of the number of classes.",
         ),
-        command=command_of(described),
-        provenance=made_of("Fort & Jastrzebski, arXiv 1906.04724"),
-        tables=tuple(_tables(found)),
+        tables=_tables(found),
     )
 
 

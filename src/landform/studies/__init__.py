@@ -1,45 +1,43 @@
 """One file a paper, named after its question: what is composed to answer it, and what the answer is."""
 
 from landform.studies._adversarial_kernel import (
+    ADVERSARIAL_KERNEL,
     KernelProtocol,
     adversarial_kernel,
-    kernel_protocol_of,
-    kernel_results,
 )
 from landform.studies._adversarial_kernel_claims import carried, claims_of_adversarial_kernel, ordered
 from landform.studies._adversarial_landscape import (
+    ADVERSARIAL_LANDSCAPE,
     RobustProtocol,
     RobustSetting,
     adversarial_landscape,
-    robust_protocol_of,
-    robust_results,
     settings_of_robust,
 )
 from landform.studies._adversarial_landscape_claims import claims_of_adversarial_landscape, gap_of, rise_of, top_of
 from landform.studies._claim import CLAIMS, Claim, Verdict, read_claims, write_claims
 from landform.studies._deep_vs_kernel import SCALES, deep_vs_kernel
 from landform.studies._deep_vs_kernel_claims import claims_of
-from landform.studies._emergent import emergent_geometry, emergent_protocol_of, emergent_results
+from landform.studies._emergent import EMERGENT, emergent_geometry
 from landform.studies._emergent_claims import claims_of_emergent
 from landform.studies._emergent_numbers import confined, intrinsic, order
 from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._family import Bundle, bundle
-from landform.studies._federated import federated_protocol_of, federated_results, federated_study
+from landform.studies._federated import FEDERATED, federated_study
 from landform.studies._federated_claims import claims_of_federated, run_of, zoo_cell
 from landform.studies._federated_protocol import FederatedProtocol
 from landform.studies._mergeability import Predicted, predict, rise
-from landform.studies._merging import merging_protocol_of, merging_results, merging_study
+from landform.studies._merging import MERGING, merging_study
 from landform.studies._merging_claims import TASKS, claims_of_merging, fixed
 from landform.studies._merging_groups import SETTINGS, MergingProtocol, settings_of
 from landform.studies._merging_measure import CHOICES
 from landform.studies._moving import advantage, read, series, together, transitions
-from landform.studies._needle import needle_protocol_of, needle_results, needle_study
+from landform.studies._needle import NEEDLE, needle_study
 from landform.studies._needle_claims import accuracy, claims_of_needle, over, rises
 from landform.studies._needle_protocol import NeedleProtocol
 from landform.studies._own_run import EVERYTHING, deep_survey
-from landform.studies._parts import Asked
+from landform.studies._parts import Asked, Kept, Made
 from landform.studies._protocol import Protocol, protocol_of
-from landform.studies._quantum import quantum_protocol_of, quantum_results, quantum_study
+from landform.studies._quantum import QUANTUM, quantum_study
 from landform.studies._quantum_claims import (
     claims_of_quantum,
     over_loss,
@@ -48,31 +46,43 @@ from landform.studies._quantum_claims import (
     variants_row,
 )
 from landform.studies._quantum_protocol import QuantumProtocol, QuantumVariant
-from landform.studies._recurrent import recurrent_protocol_of, recurrent_results, recurrent_study
+from landform.studies._recurrent import RECURRENT, recurrent_study
 from landform.studies._recurrent_claims import accuracies, ahead, best_other, claims_of_recurrent, ranks, sets_needed
 from landform.studies._recurrent_protocol import RecurrentProtocol
 from landform.studies._registry import STUDIES, Study
-from landform.studies._taxonomy import taxonomy_cells, taxonomy_study
+from landform.studies._taxonomy import TAXONOMY, taxonomy_cells, taxonomy_study
 from landform.studies._taxonomy_claims import claims_of_taxonomy
-from landform.studies._taxonomy_protocol import TaxonomyProtocol, taxonomy_protocol_of
-from landform.studies._wedges import wedges_protocol_of, wedges_results, wedges_study
+from landform.studies._taxonomy_protocol import TaxonomyProtocol
+from landform.studies._wedges import WEDGES, wedges_study
 from landform.studies._wedges_claims import claims_of_wedges, fitted
 from landform.studies._wedges_protocol import WedgesProtocol
 
 __all__ = [
+    "ADVERSARIAL_KERNEL",
+    "ADVERSARIAL_LANDSCAPE",
     "CHOICES",
     "CLAIMS",
+    "EMERGENT",
     "EVERYTHING",
+    "FEDERATED",
+    "MERGING",
+    "NEEDLE",
+    "QUANTUM",
+    "RECURRENT",
     "SCALES",
     "SETTINGS",
     "STUDIES",
     "TASKS",
+    "TAXONOMY",
+    "WEDGES",
     "Asked",
     "Bundle",
     "Claim",
     "EmergentProtocol",
     "FederatedProtocol",
+    "Kept",
     "KernelProtocol",
+    "Made",
     "MergingProtocol",
     "NeedleProtocol",
     "Predicted",
@@ -111,22 +121,12 @@ __all__ = [
     "deep_survey",
     "deep_vs_kernel",
     "emergent_geometry",
-    "emergent_protocol_of",
-    "emergent_results",
-    "federated_protocol_of",
-    "federated_results",
     "federated_study",
     "fitted",
     "fixed",
     "gap_of",
     "intrinsic",
-    "kernel_protocol_of",
-    "kernel_results",
-    "merging_protocol_of",
-    "merging_results",
     "merging_study",
-    "needle_protocol_of",
-    "needle_results",
     "needle_study",
     "order",
     "ordered",
@@ -135,20 +135,14 @@ __all__ = [
     "plateau_slope",
     "predict",
     "protocol_of",
-    "quantum_protocol_of",
-    "quantum_results",
     "quantum_study",
     "ranks",
     "read",
     "read_claims",
-    "recurrent_protocol_of",
-    "recurrent_results",
     "recurrent_study",
     "rise",
     "rise_of",
     "rises",
-    "robust_protocol_of",
-    "robust_results",
     "run_of",
     "series",
     "sets_needed",
@@ -156,14 +150,11 @@ __all__ = [
     "settings_of_robust",
     "sharpness",
     "taxonomy_cells",
-    "taxonomy_protocol_of",
     "taxonomy_study",
     "together",
     "top_of",
     "transitions",
     "variants_row",
-    "wedges_protocol_of",
-    "wedges_results",
     "wedges_study",
     "write_claims",
     "zoo_cell",

@@ -26,7 +26,7 @@ from landform.studies._adversarial_kernel_parts import closed, transfer
 from landform.studies._adversarial_landscape import raw
 from landform.studies._claim import Claim
 from landform.studies._loaded import loaded
-from landform.studies._parts import Asked, Made, conduct, read_parts, write_part
+from landform.studies._parts import Asked, Made, conduct, write_part
 from landform.training import Recipe
 
 NAME = "adversarial-kernel"
@@ -161,6 +161,14 @@ class KernelProtocol:
         rest = torch.logspace(0, 1, self.features - len(first), base=rank / max(1, len(first)), dtype=torch.float64)
         return sorted({*first, *(min(rank - 1, int(len(first) * float(r))) for r in rest)})
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> KernelProtocol:
+        """Read what `to_json` wrote."""
+        plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+        options = told["model_options"].items()
+        plain["model_options"] = {key: tuple(value) if isinstance(value, list) else value for key, value in options}
+        return cls(**{**plain, "recipe": Recipe.from_json(told["recipe"])})
+
 
 _EVEN, _ODD = (0, 2, 4, 6, 8), (1, 3, 5, 7, 9)
 
@@ -234,36 +242,7 @@ def adversarial_kernel(out: str | Path, **asked: Unpack[Asked[KernelProtocol]]) 
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
-
-
-def kernel_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured, by part (``"closed"``, ``"transfer"``, ``"dynamics"``), one for each seed.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        The results there are.
-    """
-    return read_parts(folder)
-
-
-def kernel_protocol_of(described: Mapping[str, Any]) -> KernelProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    told: dict[str, Any] = dict(described["protocol"])
-    told["recipe"] = Recipe.from_json(told["recipe"])
-    options = told["model_options"]
-    told["model_options"] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
-    return KernelProtocol(**plain)
+    return conduct(ADVERSARIAL_KERNEL, out, **asked)
 
 
 def _part(folder: Path, protocol: KernelProtocol, device: str, part: str, seed: int) -> None:
@@ -285,4 +264,7 @@ def _sentence(chosen: KernelProtocol) -> str:
     return f"Attacking by the kernel of {data.name}, and following kernels in training"
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, kernel_results, claims_of_adversarial_kernel)
+# It finds parts of the kinds ``closed``, ``transfer`` and ``dynamics``, one for each seed.
+ADVERSARIAL_KERNEL = Made(
+    NAME, SCHEMA, SCALES, KernelProtocol.from_json, _sentence, _wanted, claims_of_adversarial_kernel
+)

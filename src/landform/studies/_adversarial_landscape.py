@@ -112,6 +112,24 @@ class RobustProtocol:
         shape = tuple(data.train.inputs.shape[1:])
         return models.build(self.model, inputs=shape, classes=data.classes, seed=seed, **self.model_options)
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> RobustProtocol:
+        """Read what `to_json` wrote."""
+        return cls(
+            data=told["data"]["name"],
+            data_options=told["data"]["options"],
+            model=told["model"]["name"],
+            model_options={k: tuple(v) if isinstance(v, list) else v for k, v in told["model"]["options"].items()},
+            recipe=Recipe.from_json(told["recipe"]),
+            eps=tuple(told["eps"]),
+            sweep=tuple(told["sweep"]),
+            strong=tuple(told["strong"]),
+            **{
+                name: told[name]
+                for name in ("steps", "samples", "tested", "directions", "length", "plane", "precise", "seeds")
+            },
+        )
+
 
 def raw(data: Dataset) -> Dataset:
     """Take the normalisation of inputs back, as robust networks are usually trained on pixels in [0, 1].
@@ -255,18 +273,11 @@ def adversarial_landscape(out: str | Path, **asked: Unpack[Asked[RobustProtocol]
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
+    return conduct(ADVERSARIAL_LANDSCAPE, out, **asked)
 
 
-def robust_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By setting, in their order, one for each seed.
-    """
+def _by_setting(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What was measured, by setting, one for each seed, in their order."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for part in read_parts(folder).get("networks", ()):
         for each in part["networks"]:
@@ -274,35 +285,9 @@ def robust_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     return {setting: [own[seed] for seed in sorted(own)] for setting, own in found.items()}
 
 
-def robust_protocol_of(described: Mapping[str, Any]) -> RobustProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    told = described["protocol"]
-    return RobustProtocol(
-        data=told["data"]["name"],
-        data_options=told["data"]["options"],
-        model=told["model"]["name"],
-        model_options={k: tuple(v) if isinstance(v, list) else v for k, v in told["model"]["options"].items()},
-        recipe=Recipe.from_json(told["recipe"]),
-        eps=tuple(told["eps"]),
-        sweep=tuple(told["sweep"]),
-        strong=tuple(told["strong"]),
-        **{
-            name: told[name]
-            for name in ("steps", "samples", "tested", "directions", "length", "plane", "precise", "seeds")
-        },
-    )
-
-
 def _wanted(protocol: RobustProtocol, folder: Path, device: str) -> list[Unit]:
     """A part for each setting, whose networks are one stack: of the seeds that are missing."""
-    there = robust_results(folder)
+    there = _by_setting(folder)
     found: list[Unit] = []
     for setting in sorted(settings_of_robust(protocol), key=lambda one: (bool(one.kind), one.share != 1.0)):
         done = {each["seed"] for each in there.get(setting.id, ())}
@@ -357,4 +342,6 @@ def _sentence(chosen: RobustProtocol) -> str:
     return f"Training in {ways} ways with {chosen.seeds} seeds on {data.name}, and attacking"
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, robust_results, claims_of_adversarial_landscape)
+ADVERSARIAL_LANDSCAPE = Made(
+    NAME, SCHEMA, SCALES, RobustProtocol.from_json, _sentence, _wanted, claims_of_adversarial_landscape, _by_setting
+)

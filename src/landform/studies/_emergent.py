@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from landform.engine import Unit
 from landform.studies._claim import Claim
@@ -18,7 +18,7 @@ from landform.studies._emergent_claims import claims_of_emergent
 from landform.studies._emergent_edge import edge
 from landform.studies._emergent_protocol import EmergentProtocol, Subject
 from landform.studies._emergent_random import planes, random_model, zone
-from landform.studies._parts import Asked, Made, conduct, read_parts
+from landform.studies._parts import Asked, Made, conduct
 from landform.training import Recipe
 
 NAME = "emergent-geometry"
@@ -143,32 +143,7 @@ def emergent_geometry(out: str | Path, **asked: Unpack[Asked[EmergentProtocol]])
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
-
-
-def emergent_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By kind (``"along"``, ``"grid"``, ``"zone"``, ``"planes"``, ``"edge"``, ``"model"``), one for each subject and
-        seed there is.
-    """
-    return read_parts(folder)
-
-
-def emergent_protocol_of(described: Mapping[str, Any]) -> EmergentProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    return EmergentProtocol.from_json(described["protocol"])
+    return conduct(EMERGENT, out, **asked)
 
 
 def _wanted(protocol: EmergentProtocol, folder: Path, device: str) -> list[Unit]:
@@ -197,4 +172,6 @@ def _sentence(chosen: EmergentProtocol) -> str:
     )
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, emergent_results, claims_of_emergent)
+# It finds parts of the kinds ``along``, ``grid``, ``zone``, ``planes``, ``edge`` and ``model``, one for each subject
+# and seed.
+EMERGENT = Made(NAME, SCHEMA, SCALES, EmergentProtocol.from_json, _sentence, _wanted, claims_of_emergent)

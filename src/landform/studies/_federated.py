@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from landform.engine import Unit
 from landform.studies._claim import Claim
@@ -17,7 +17,7 @@ from landform.studies._federated_claims import claims_of_federated
 from landform.studies._federated_kernel import gap, lazy, scaling
 from landform.studies._federated_protocol import FederatedProtocol
 from landform.studies._federated_zoo import zoo
-from landform.studies._parts import Asked, Made, conduct, read_parts
+from landform.studies._parts import Asked, Made, conduct
 from landform.training import Recipe
 
 NAME = "federated-kernel"
@@ -87,31 +87,7 @@ def federated_study(out: str | Path, **asked: Unpack[Asked[FederatedProtocol]]) 
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
-
-
-def federated_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By kind (``"lazy"``, ``"scaling"``, ``"gap"``, ``"zoo"``), one for each subject and seed there is.
-    """
-    return read_parts(folder)
-
-
-def federated_protocol_of(described: Mapping[str, Any]) -> FederatedProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    return FederatedProtocol.from_json(described["protocol"])
+    return conduct(FEDERATED, out, **asked)
 
 
 def _wanted(protocol: FederatedProtocol, folder: Path, device: str) -> list[Unit]:
@@ -133,4 +109,5 @@ def _sentence(chosen: FederatedProtocol) -> str:
     return f"Federated averaging beside its kernel, and in the zoo, {chosen.seeds} seeds"
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, federated_results, claims_of_federated)
+# It finds parts of the kinds ``lazy``, ``scaling``, ``gap`` and ``zoo``, one for each subject and seed.
+FEDERATED = Made(NAME, SCHEMA, SCALES, FederatedProtocol.from_json, _sentence, _wanted, claims_of_federated)

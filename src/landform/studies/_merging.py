@@ -96,18 +96,11 @@ def merging_study(out: str | Path, **asked: Unpack[Asked[MergingProtocol]]) -> l
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
+    return conduct(MERGING, out, **asked)
 
 
-def merging_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured, by setting, one for each seed; children of forks are the setting ``"forks"``.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        The results there are.
-    """
+def _by_group(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What was measured, by setting, one for each seed; children of forks are the setting ``"forks"``."""
     found: dict[str, list[dict[str, Any]]] = {}
     for setting in (*SETTINGS, "forks"):
         files = Path(folder, RESULTS).glob(f"{setting}-*.json")
@@ -115,35 +108,6 @@ def merging_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
         if ordered:
             found[setting] = [store.read_json(path) for path in ordered]
     return found
-
-
-def merging_protocol_of(described: Mapping[str, Any]) -> MergingProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    told = described["protocol"]
-    return MergingProtocol(
-        data=told["data"]["name"],
-        data_options=told["data"]["options"],
-        model=told["model"]["name"],
-        model_options=told["model"]["options"],
-        recipe=Recipe.from_json(told["recipe"]),
-        tune=Recipe.from_json(told["tune"]),
-        parent=told["parent"],
-        sources=told["sources"],
-        forks=tuple(told["forks"]),
-        fork_lr=told["fork_lr"],
-        curve=told["curve"],
-        text=told["text"],
-        looked_at=told.get("looked_at", 1000),
-        judged=told.get("judged", 10_000),
-        seeds=told["seeds"],
-    )
 
 
 def _group(folder: Path, protocol: MergingProtocol, device: str, setting: str, seed: int) -> None:
@@ -261,4 +225,4 @@ def _sentence(chosen: MergingProtocol) -> str:
     )
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, merging_results, claims_of_merging)
+MERGING = Made(NAME, SCHEMA, SCALES, MergingProtocol.from_json, _sentence, _wanted, claims_of_merging, _by_group)

@@ -104,6 +104,27 @@ class MergingProtocol:
         shape = tuple(data.train.inputs.shape[1:])
         return models.build(self.model, inputs=shape, classes=data.classes, seed=seed, **self.model_options)
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> MergingProtocol:
+        """Read what `to_json` wrote."""
+        return cls(
+            data=told["data"]["name"],
+            data_options=told["data"]["options"],
+            model=told["model"]["name"],
+            model_options=told["model"]["options"],
+            recipe=Recipe.from_json(told["recipe"]),
+            tune=Recipe.from_json(told["tune"]),
+            parent=told["parent"],
+            sources=told["sources"],
+            forks=tuple(told["forks"]),
+            fork_lr=told["fork_lr"],
+            curve=told["curve"],
+            text=told["text"],
+            looked_at=told.get("looked_at", 1000),
+            judged=told.get("judged", 10_000),
+            seeds=told["seeds"],
+        )
+
 
 @dataclass(frozen=True)
 class Group:

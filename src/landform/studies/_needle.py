@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from landform import models
 from landform.engine import Unit
@@ -18,7 +18,7 @@ from landform.studies._emergent_protocol import Subject
 from landform.studies._needle_claims import claims_of_needle
 from landform.studies._needle_measure import relaxed
 from landform.studies._needle_protocol import NeedleProtocol
-from landform.studies._parts import Asked, Made, conduct, read_parts
+from landform.studies._parts import Asked, Made, conduct
 from landform.training import Recipe
 
 NAME = "needle"
@@ -85,31 +85,7 @@ def needle_study(out: str | Path, **asked: Unpack[Asked[NeedleProtocol]]) -> lis
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
-
-
-def needle_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        ``"relaxed"``: one for each seed there is.
-    """
-    return read_parts(folder)
-
-
-def needle_protocol_of(described: Mapping[str, Any]) -> NeedleProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    return NeedleProtocol.from_json(described["protocol"])
+    return conduct(NEEDLE, out, **asked)
 
 
 def _wanted(protocol: NeedleProtocol, folder: Path, device: str) -> list[Unit]:
@@ -124,4 +100,5 @@ def _sentence(chosen: NeedleProtocol) -> str:
     return f"A convolutional network freed at {len(chosen.relax)} times ({size})"
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, needle_results, claims_of_needle)
+# It finds parts of the kind ``relaxed``, one for each seed.
+NEEDLE = Made(NAME, SCHEMA, SCALES, NeedleProtocol.from_json, _sentence, _wanted, claims_of_needle)

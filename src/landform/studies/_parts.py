@@ -14,7 +14,7 @@ from landform.errors import BadInput
 from landform.studies._claim import Claim, write_claims
 
 
-class _Kept(Protocol):
+class Kept(Protocol):
     """A protocol of a study: a dataclass that says itself in plain JSON."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -22,7 +22,7 @@ class _Kept(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
-P = TypeVar("P", bound=_Kept)
+P = TypeVar("P", bound=Kept)
 
 STUDY, RESULTS = "study.json", "results"
 Say: TypeAlias = Callable[[str], object]
@@ -53,6 +53,24 @@ class Asked(TypedDict, Generic[P], total=False):
     progress: Callable[[str], Progress] | None
 
 
+def read_parts(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What a study measured.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        By the kind of part, one for each subject and seed there is.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((folder / RESULTS).glob("*.json")):
+        part = store.read_json(path)
+        found.setdefault(part["kind"], []).append(part)
+    for parts in found.values():
+        parts.sort(key=lambda part: (part["subject"], part["seed"]))
+    return found
+
+
 @dataclass(frozen=True)
 class Made(Generic[P]):
     """How a study is made of parts.
@@ -61,20 +79,22 @@ class Made(Generic[P]):
         name: what users call it.
         schema: version of the form of its files.
         scales: its protocols.
+        read: reads a protocol from what the study keeps of it.
         sentence: says what a protocol does; loads what it needs, so that what is not there is told at once.
         parts: the parts of a protocol, for a folder and a device.
-        results: reads what they found from a folder.
-        claims: holds the claims against that, for a protocol and the name of its scale.
+        claims: holds the claims against what they found, for a protocol and the name of its scale.
+        results: reads what they found from a folder; by kind of part, as a rule.
         later: parts that need what the others found.
     """
 
     name: str
     schema: int
     scales: Mapping[str, P]
+    read: Callable[[Mapping[str, Any]], P]
     sentence: Callable[[P], str]
     parts: Callable[[P, Path, str], Sequence[Unit]]
-    results: Callable[[Path], Any]
     claims: Callable[[P, Any, str], list[Claim]]
+    results: Callable[[Path], Any] = read_parts
     later: Callable[[P, Path, str], Sequence[Unit]] | None = None
 
 
@@ -169,21 +189,3 @@ def write_part(folder: Path, name: str, found: Mapping[str, Any]) -> None:
     """
     store.make_folder(folder / RESULTS)
     store.write_json(folder / RESULTS / f"{name}.json", dict(found))
-
-
-def read_parts(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What a study measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By the kind of part, one for each subject and seed there is.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(Path(folder, RESULTS).glob("*.json")):
-        part = store.read_json(path)
-        found.setdefault(part["kind"], []).append(part)
-    for parts in found.values():
-        parts.sort(key=lambda part: (part["subject"], part["seed"]))
-    return found

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from landform.engine import Unit
 from landform.errors import BadInput
 from landform.studies._claim import Claim
-from landform.studies._parts import Asked, Made, conduct, read_parts
+from landform.studies._parts import Asked, Made, conduct
 from landform.studies._quantum_claims import claims_of_quantum
 from landform.studies._quantum_measure import between, network, plateau
 from landform.studies._quantum_protocol import QuantumProtocol
@@ -119,34 +119,10 @@ def quantum_study(out: str | Path, **asked: Unpack[Asked[QuantumProtocol]]) -> l
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    made = _MADE
+    made = QUANTUM
     if asked.get("scale") == "medium":
-        made = replace(_MADE, scales={**SCALES, "medium": _with_mnist(SCALES["medium"])})
+        made = replace(QUANTUM, scales={**SCALES, "medium": _with_mnist(SCALES["medium"])})
     return conduct(made, out, **asked)
-
-
-def quantum_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By kind (``"network"``, ``"barrier"``, ``"plateau"``), one for each variant and seed there is.
-    """
-    return read_parts(folder)
-
-
-def quantum_protocol_of(described: Mapping[str, Any]) -> QuantumProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    return QuantumProtocol.from_json(described["protocol"])
 
 
 def _with_mnist(protocol: QuantumProtocol) -> QuantumProtocol:
@@ -197,4 +173,5 @@ def _sentence(chosen: QuantumProtocol) -> str:
     )
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, quantum_results, claims_of_quantum, _lines)
+# It finds parts of the kinds ``network``, ``barrier`` and ``plateau``, one for each variant and seed.
+QUANTUM = Made(NAME, SCHEMA, SCALES, QuantumProtocol.from_json, _sentence, _wanted, claims_of_quantum, later=_lines)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from landform.engine import Unit
 from landform.errors import BadInput
 from landform.studies._claim import Claim
 from landform.studies._loaded import loaded
-from landform.studies._parts import Asked, Made, conduct, read_parts
+from landform.studies._parts import Asked, Made, conduct
 from landform.studies._recurrent_claims import claims_of_recurrent
 from landform.studies._recurrent_measure import compare, drawn, made, weights
 from landform.studies._recurrent_protocol import RecurrentProtocol
@@ -69,31 +69,7 @@ def recurrent_study(out: str | Path, **asked: Unpack[Asked[RecurrentProtocol]]) 
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
-
-
-def recurrent_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By kind (``"set"``, ``"made"``, ``"weights"``, ``"drawn"``), one for each subject and seed there is.
-    """
-    return read_parts(folder)
-
-
-def recurrent_protocol_of(described: Mapping[str, Any]) -> RecurrentProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    return RecurrentProtocol.from_json(described["protocol"])
+    return conduct(RECURRENT, out, **asked)
 
 
 def _there(name: str) -> bool:
@@ -124,4 +100,5 @@ def _sentence(chosen: RecurrentProtocol) -> str:
     return f"Kernels on {', '.join(there) or 'no time series'}{missing} and on made sequences, {chosen.seeds} seeds"
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, recurrent_results, claims_of_recurrent)
+# It finds parts of the kinds ``set``, ``made``, ``weights`` and ``drawn``, one for each subject and seed.
+RECURRENT = Made(NAME, SCHEMA, SCALES, RecurrentProtocol.from_json, _sentence, _wanted, claims_of_recurrent)

@@ -43,7 +43,7 @@ def taxonomy_study(out: str | Path, **asked: Unpack[Asked[TaxonomyProtocol]]) ->
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    claims = conduct(_MADE, out, **asked)
+    claims = conduct(TAXONOMY, out, **asked)
     cells, say = taxonomy_cells(out), asked.get("say")
     far = sum(abs(value) > TOLERANCE for value in moved(cells))
     if far and say is not None:
@@ -112,4 +112,4 @@ def _judged(chosen: TaxonomyProtocol, folder: Path, name: str) -> list[Claim]:
     return claims_of_taxonomy(chosen, read_own_table(folder, chosen.data), cells, pruned(folder), name)
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, parts_of, Path, _judged)
+TAXONOMY = Made(NAME, SCHEMA, SCALES, TaxonomyProtocol.from_json, _sentence, parts_of, _judged, Path)

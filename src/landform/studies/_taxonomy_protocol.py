@@ -188,34 +188,26 @@ class TaxonomyProtocol:
             "apart": self.apart,
         }
 
-
-def taxonomy_protocol_of(described: Mapping[str, Any]) -> TaxonomyProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    told = described["protocol"]
-    cut = told["pruning"]
-    return TaxonomyProtocol(
-        data=told["data"]["name"],
-        data_options=told["data"]["options"],
-        model=told["model"]["name"],
-        model_options=told["model"]["options"],
-        recipe=Recipe.from_json(told["recipe"]),
-        blocks=tuple(Block(**{name: tuple(values) for name, values in block.items()}) for block in told["blocks"]),
-        pruning=None if cut is None else _pruning(cut),
-        seeds=told["networks"],
-        curve=Recipe.from_json(told["curve"]),
-        steps=told["steps"],
-        begin=told["begin"],
-        samples=told["samples"],
-        mixed=told["mixed"],
-        apart=told["apart"],
-    )
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> TaxonomyProtocol:
+        """Read what `to_json` wrote."""
+        cut = told["pruning"]
+        return cls(
+            data=told["data"]["name"],
+            data_options=told["data"]["options"],
+            model=told["model"]["name"],
+            model_options=told["model"]["options"],
+            recipe=Recipe.from_json(told["recipe"]),
+            blocks=tuple(Block(**{name: tuple(values) for name, values in block.items()}) for block in told["blocks"]),
+            pruning=None if cut is None else _pruning(cut),
+            seeds=told["networks"],
+            curve=Recipe.from_json(told["curve"]),
+            steps=told["steps"],
+            begin=told["begin"],
+            samples=told["samples"],
+            mixed=told["mixed"],
+            apart=told["apart"],
+        )
 
 
 def _pruning(told: Mapping[str, Any]) -> Pruning:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from landform.engine import Unit
 from landform.studies._claim import Claim
 from landform.studies._emergent_protocol import Subject
-from landform.studies._parts import Asked, Made, conduct, read_parts
+from landform.studies._parts import Asked, Made, conduct
 from landform.studies._wedges_claims import claims_of_wedges
 from landform.studies._wedges_nets import cycles, optima, planes, tunnels
 from landform.studies._wedges_protocol import WedgesProtocol
@@ -99,31 +99,7 @@ def wedges_study(out: str | Path, **asked: Unpack[Asked[WedgesProtocol]]) -> lis
     Raises:
         BadInput: when something given does not fit, or another study lies in the folder.
     """
-    return conduct(_MADE, out, **asked)
-
-
-def wedges_results(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """What was measured.
-
-    Args:
-        folder: of the study.
-
-    Returns:
-        By kind (``"toy"``, ``"optima"``, ``"tunnels"``, ``"cycles"``, ``"planes"``), one for each seed there is.
-    """
-    return read_parts(folder)
-
-
-def wedges_protocol_of(described: Mapping[str, Any]) -> WedgesProtocol:
-    """Read a protocol from what a study keeps of itself.
-
-    Args:
-        described: the content of its ``study.json``.
-
-    Returns:
-        The protocol.
-    """
-    return WedgesProtocol.from_json(described["protocol"])
+    return conduct(WEDGES, out, **asked)
 
 
 def _wanted(protocol: WedgesProtocol, folder: Path, device: str) -> list[Unit]:
@@ -142,4 +118,5 @@ def _sentence(chosen: WedgesProtocol) -> str:
     return f"Wedges in the toy, and tunnels and connectors of networks, {chosen.seeds} seeds"
 
 
-_MADE = Made(NAME, SCHEMA, SCALES, _sentence, _wanted, wedges_results, claims_of_wedges)
+# It finds parts of the kinds ``toy``, ``optima``, ``tunnels``, ``cycles`` and ``planes``, one for each seed.
+WEDGES = Made(NAME, SCHEMA, SCALES, WedgesProtocol.from_json, _sentence, _wanted, claims_of_wedges)
