@@ -39,7 +39,7 @@ def test_a_federated_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(given) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert main([*given, "--resume"]) == 0
-    assert "spread of clients" in capsys.readouterr().out
+    assert "sent a round" in capsys.readouterr().out
     assert main(["survey", str(out), "--probes", "loss", "--json"]) == 0
 
 

@@ -273,11 +273,14 @@ def half_frozen(seed: int) -> nn.Module:
 
 
 MISUSE = {
-    "optimizer": (lambda: Recipe(optimizer="sgdd"), "no optimizer named"),
+    "optimizer": (lambda: Recipe(optimizer="sgdd"), "optimizer cannot be"),
     "schedule": (lambda: Recipe(schedule="sine"), "no schedule named 'sine'"),
     "epochs": (lambda: Recipe(epochs=0), "epochs cannot be 0"),
     "momentum": (lambda: Recipe(momentum=1.0), "momentum cannot be 1.0"),
     "nesterov": (lambda: Recipe(nesterov=True, momentum=0.0), "nesterov cannot be"),
+    "no number": (lambda: Recipe(lr="0.1"), "lr cannot be '0.1': give 0 or a number above"),  # type: ignore[arg-type]
+    "no seed": (lambda: Recipe(seed=None), "seed cannot be None"),  # type: ignore[arg-type]
+    "no schedule": (lambda: Recipe(schedule=3), "schedule cannot be 3"),  # type: ignore[arg-type]
     "endless": (lambda: Recipe(epochs=float("inf")), "epochs cannot be inf"),
     "part of a sample": (lambda: Recipe(batch_size=2.5), "batch_size cannot be 2.5"),
     "period": (lambda: Cyclic(period=0.0), "period of a cyclic schedule is 0"),

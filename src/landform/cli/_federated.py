@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from landform.cli._choose import Choice, build_model, default_loss, load_data, options
-from landform.cli._show import answer, going_on, progress, say, table
+from landform.cli._recording import recorded_at, say_run, see_that_free
+from landform.cli._show import going_on, progress
 from landform.cli._threads import threads as use
 from landform.errors import BadInput
 
@@ -97,16 +98,8 @@ def federated(
     import torch
 
     from landform import training
-    from landform.recording import log_spaced
 
-    if resume and overwrite:
-        raise BadInput("--resume goes on with a run and --overwrite replaces it: give one of them.")
-    if (out / "run.json").exists() and not (resume or overwrite):
-        raise BadInput(
-            f"{out} holds a run already: --resume goes on with it, --overwrite replaces it, or give another --out."
-        )
-    if records < 2 or (every is not None and every < 1):
-        raise BadInput("Give --records of at least 2, the start and the end, or --every of at least 1.")
+    see_that_free(out, resume=resume, overwrite=overwrite)
     rules = training.Federation(
         clients=clients,
         local_steps=local_steps,
@@ -118,6 +111,7 @@ def federated(
         participation=participation,
         seed=seed,
     )
+    times = recorded_at(records, every, rounds)
     recipe = training.Recipe(
         batch_size=batch_size,
         optimizer=optimizer,
@@ -142,7 +136,7 @@ def federated(
                 rules,
                 recipe,
                 out=out,
-                recording=training.Recording(at=every or log_spaced(min(records, rounds + 1), rounds), pairs=None),
+                recording=training.Recording(at=times, pairs=None),
                 loss=loss or default_loss(dataset),
                 device=device,
                 dtype=None if dtype is None else getattr(torch, dtype),
@@ -152,13 +146,7 @@ def federated(
                 progress=bar,
             )
     told = _told(out, rules, found, time.perf_counter() - started)
-    if json:
-        answer(told)
-        return
-    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in told.items()}
-    texts["diverged"] = "yes" if found.diverged else "no"
-    table([(name.replace("_", " "), text) for name, text in texts.items()])
-    say(f"Now: landform survey {out}")
+    say_run(out, told, json=json)
 
 
 def split_named(split: str) -> dict[str, Any]:

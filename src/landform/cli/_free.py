@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from landform.cli._choose import Choice, build_model, default_loss, load_data
-from landform.cli._show import answer, going_on, progress, say, table
+from landform.cli._recording import recorded_at, say_run
+from landform.cli._show import going_on, progress
 from landform.cli._threads import threads as use
 from landform.cli._told import settled
 from landform.errors import BadInput
@@ -62,10 +63,8 @@ def free(
     """
     from landform import models, training
     from landform.landscape import Landscape
-    from landform.recording import Trajectory, log_spaced
+    from landform.recording import Trajectory
 
-    if records < 2:
-        raise BadInput(f"--records is {records}: give at least 2, the start and the end.")
     if (out / "run.json").exists() and not overwrite:
         raise BadInput(f"{out} holds a run already: --overwrite replaces it, or give another --out.")
     if out.resolve() == run.resolve():
@@ -88,7 +87,7 @@ def free(
     asked: dict[str, Any] = {"epochs": epochs, "lr": lr, "seed": seed}
     recipe = replace(recipe, **{name: value for name, value in asked.items() if value is not None})
     options = {"of": model.name, "options": dict(model.options), "most_bytes": 1e9 * memory}
-    until = recipe.steps(len(dataset.train))
+    times = recorded_at(records, None, recipe.steps(len(dataset.train)))
     with use(threads):
         own = Landscape(net, dataset, loss=default_loss(dataset), device=device)
         before = own.on(dataset.test).error(own.here) if own.has_labels and len(dataset.test) else None
@@ -98,7 +97,7 @@ def free(
                 dataset,
                 recipe,
                 out=out,
-                recording=training.Recording(at=log_spaced(min(records, until + 1), until)),
+                recording=training.Recording(at=times),
                 loss=default_loss(dataset),
                 device=device,
                 overwrite=overwrite,
@@ -124,10 +123,4 @@ def free(
         "diverged": trained.diverged,
         "seconds": round(time.perf_counter() - started, 2),
     }
-    if json:
-        answer(found)
-        return
-    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in found.items()}
-    texts["diverged"] = "yes" if trained.diverged else "no"
-    table([(name.replace("_", " "), text) for name, text in texts.items() if text is not None])
-    say(f"Now: landform survey {out}")
+    say_run(out, found, json=json)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 
 from landform.cli._choose import Choice, build_model, default_loss, load_data, options
-from landform.cli._show import answer, going_on, progress, say, table
+from landform.cli._recording import recorded_at, say_run, see_that_free
+from landform.cli._show import going_on, progress
 from landform.cli._threads import threads as use
-from landform.errors import BadInput
 
 if TYPE_CHECKING:
     from landform.training import Recipe, Trained
@@ -136,12 +136,7 @@ def train(
         adversary=against,
         adversarial=adversarial,
     )
-    if resume and overwrite:
-        raise BadInput("--resume goes on with a run and --overwrite replaces it: give one of them.")
-    if (out / "run.json").exists() and not (resume or overwrite):
-        raise BadInput(
-            f"{out} holds a run already: --resume goes on with it, --overwrite replaces it, or give another --out."
-        )
+    see_that_free(out, resume=resume, overwrite=overwrite)
     started = time.perf_counter()
     with use(threads):
         trained = train_and_record(
@@ -171,13 +166,7 @@ def train(
         "parameters": trained.trajectory.layout.size,
         "seconds": round(seconds, 2),
     }
-    if json:
-        answer(found)
-        return
-    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in found.items()}
-    texts["diverged"] = "yes" if trained.diverged else "no"
-    table([(name.replace("_", " "), text) for name, text in texts.items()])
-    say(f"Now: landform survey {out}")
+    say_run(out, found, json=json)
 
 
 def train_and_record(
@@ -222,16 +211,10 @@ def train_and_record(
     import torch
 
     from landform import training
-    from landform.recording import log_spaced
 
     dataset = load_data(data)
     net = build_model(model, dataset)
-    if records < 2:
-        raise BadInput(f"--records is {records}: give at least 2, the start and the end.")
-    if every is not None and every < 1:
-        raise BadInput(f"--every is {every}: give at least 1.")
-    until = recipe.steps(len(dataset.train))
-    times = every or log_spaced(min(records, until + 1), until)
+    times = recorded_at(records, every, recipe.steps(len(dataset.train)))
     with going_on(again), progress("training") as bar:
         return training.train(
             net,

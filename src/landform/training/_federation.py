@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,8 +10,19 @@ import torch
 from torch import Tensor
 
 from landform.data import Dataset, Division, partition
-from landform.errors import BadInput
 from landform.training._noise import generator
+from landform.training._settings import COUNT, PART, POSITIVE, Fits, check, one_of
+
+_FITS: Mapping[str, Fits] = {
+    "clients": COUNT,
+    "local_steps": COUNT,
+    "rounds": COUNT,
+    "division": one_of("iid", "labels", "dirichlet"),
+    "alpha": POSITIVE,
+    "server_lr": POSITIVE,
+    "weighting": one_of("samples", "equal"),
+    "participation": PART,
+}
 
 
 @dataclass(frozen=True)
@@ -45,19 +55,7 @@ class Federation:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be, by name."""
-        checks = {
-            "clients": self.clients >= 1,
-            "local_steps": self.local_steps >= 1,
-            "rounds": self.rounds >= 1,
-            "division": self.division in ("iid", "labels", "dirichlet"),
-            "alpha": self.alpha > 0,
-            "server_lr": 0 < self.server_lr < math.inf,
-            "weighting": self.weighting in ("samples", "equal"),
-            "participation": 0 < self.participation <= 1,
-        }
-        for name, fine in checks.items():
-            if not fine:
-                raise BadInput(f"The federation's {name} cannot be {getattr(self, name)!r}.")
+        check("federation", self, _FITS)
 
     @property
     def present(self) -> int:

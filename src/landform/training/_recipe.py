@@ -12,10 +12,44 @@ import numpy as np
 from landform.attacks import Attack
 from landform.errors import BadInput
 from landform.training._schedule import SCHEDULES, Array, Constant, Schedule, schedule_named
+from landform.training._settings import (
+    BELOW_ONE,
+    COUNT,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    SHARE,
+    Fits,
+    check,
+    one_of,
+)
 
 # What all members of a stack must share; everything else may differ from one to the next.
 SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup", "precision",
           "adversary", "adversarial")  # fmt: skip
+_FITS: Mapping[str, Fits] = {
+    "epochs": POSITIVE,
+    "batch_size": COUNT,
+    "optimizer": one_of("sgd", "adam", "adamw"),
+    "lr": NOT_NEGATIVE,
+    "momentum": BELOW_ONE,
+    "betas": (lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)"),
+    "eps": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "schedule": (lambda schedule: isinstance(schedule, tuple(SCHEDULES.values())), "a schedule, or the name of one"),
+    "warmup": NOT_NEGATIVE,
+    "label_smoothing": BELOW_ONE,
+    "label_noise": SHARE,
+    "mixup": (lambda mixup: mixup is None or 0 <= mixup < math.inf, "0 or a number above, or None"),
+    "seed": (lambda seed: isinstance(seed, int), "a whole number"),
+    "label_seed": (lambda seed: seed is None or isinstance(seed, int), "a whole number, or None"),
+    "precision": one_of("full", "bfloat16"),
+    "adversary": (
+        lambda adversary: adversary is None or isinstance(adversary, Attack),
+        "an lf.attacks.Attack, or None",
+    ),
+    "adversarial": PART,
+}
 
 
 @dataclass(frozen=True)
@@ -67,29 +101,11 @@ class Recipe:
         """Refuse settings that cannot be, by name."""
         if isinstance(self.schedule, str):
             object.__setattr__(self, "schedule", schedule_named(self.schedule))
-        if self.optimizer not in ("sgd", "adam", "adamw"):
-            raise BadInput(f"There is no optimizer named {self.optimizer!r}: give 'sgd', 'adam' or 'adamw'.")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        checks = {
-            "epochs": 0 < self.epochs < math.inf,
-            "batch_size": isinstance(self.batch_size, int) and self.batch_size >= 1,
-            "lr": 0 <= self.lr < math.inf,
-            "momentum": 0 <= self.momentum < 1,
-            "betas": all(0 <= beta < 1 for beta in self.betas),
-            "eps": self.eps > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": self.warmup >= 0,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "label_noise": 0 <= self.label_noise <= 1,
-            "mixup": self.mixup is None or self.mixup >= 0,
-            "precision": self.precision in ("full", "bfloat16"),
-            "nesterov": not self.nesterov or self.momentum > 0,
-            "adversary": self.adversary is None or isinstance(self.adversary, Attack),
-            "adversarial": 0 < self.adversarial <= 1,
-        }
-        for name, fine in checks.items():
-            if not fine:
-                raise BadInput(f"The recipe's {name} cannot be {getattr(self, name)!r}.")
+        if isinstance(self.betas, Sequence):
+            object.__setattr__(self, "betas", tuple(self.betas))
+        check("recipe", self, _FITS)
+        if self.nesterov and not self.momentum > 0:
+            raise BadInput("The recipe's nesterov cannot be True without momentum: give a momentum above 0.")
         if self.adversary is not None and (self.adversary.restarts > 1 or self.adversary.objectives != ("loss",)):
             raise BadInput("An adversary in training climbs the loss once: give restarts=1 and objective='loss'.")
 
