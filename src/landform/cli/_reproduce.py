@@ -60,18 +60,17 @@ def reproduce(
         landform reproduce deep-vs-kernel --data moved_digits --model small_cnn --seeds 1 --out runs/cnn
 
     Args:
-        study: which paper: deep-vs-kernel (Fort et al. 2020); emergent-geometry (Fort & Ganguli 2019), merging (Khan
-            et al. 2024), quantum-patches (Kawase 2025), taxonomy (Yang et al. 2021) and wedges (Fort & Jastrzebski
-            2019), which have data and models of their own and no controls.
+        study: which paper; 'landform list studies' has the question of each.
         out: the folder of the study; runs/STUDY-SCALE by default.
-        scale: small takes minutes on a laptop, medium hours (on CIFAR-10), paper a GPU; tiny takes seconds and proves
-            nothing.
-        data: another data set of 'landform list data'.
+        scale: small takes minutes on a laptop; medium, mostly on CIFAR-10, less than an hour (deep-vs-kernel hours);
+            paper a GPU; tiny takes seconds and proves nothing.
+        data: another data set of 'landform list data'; this option and the next three are of deep-vs-kernel.
         data_option: an option of the data set, as name=value; may be given several times.
         model: another model of 'landform list models'.
         model_option: an option of the model, as name=value; may be given several times.
         seeds: how many runs, each with an initialisation and an order of the data of its own.
-        controls: also run what should change the verdicts: a smaller step, another schedule, another task.
+        controls: also run what should change the verdicts of deep-vs-kernel: a smaller step, another schedule, another
+            task.
         device: auto, cpu, cuda or mps.
         engine: where it is worked: inline (one unit after the other), local (processes of this machine; the default),
             ray, or the address of a Ray cluster that sees the folder, ray://host:port.

@@ -236,7 +236,8 @@ def status(folder: str | Path) -> Status:
     folder = Path(folder)
     path = folder / STATUS
     if not path.is_file():
-        raise BadInput(f"{folder} does not tell how far it is: give the folder of a sweep or of a study.")
+        what = "does not tell how far it is" if folder.is_dir() else "is no folder"
+        raise BadInput(f"{folder} {what}: give the folder of a sweep or of a study.")
     told = store.read_json(path)
     store.check_schema(told, path, SCHEMA)
     now = time.time()
