@@ -7,6 +7,7 @@ for loops that hold their models as points, such as landform's own.
 from landform.recording._background import Background
 from landform.recording._flower import record_flower
 from landform.recording._format import RecordData
+from landform.recording._live import LiveProbe, Log, Now
 from landform.recording._record import Record
 from landform.recording._recorder import Recorder
 from landform.recording._times import Plan, Times, every, log_spaced, partner_gap
@@ -15,6 +16,9 @@ from landform.recording._writer import RunWriter
 
 __all__ = [
     "Background",
+    "LiveProbe",
+    "Log",
+    "Now",
     "Plan",
     "Points",
     "Record",

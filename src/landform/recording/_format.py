@@ -25,6 +25,7 @@ from landform.recording._plain import encode
 SCHEMA = 1
 POINTS, CURVES, CHILDREN, RUN = "points", "curves", "children", "run.json"
 POINT, BUFFERS, OPTIMIZER, CURVE, CURVE_STEPS, STATE = "point", "buffers.", "optimizer.", "curve.", "steps.", "state"
+SKIPPED = "skipped."
 _FILE = re.compile(r"(\d{9,})\.safetensors")
 
 Curve = tuple[Sequence[int], Sequence[float | Tensor]]
@@ -46,6 +47,7 @@ class RecordData:
         state: whatever else is needed to go on (kept where ``optimizer`` is): numbers, strings, tensors, and lists,
             tuples and dicts of such.
         curves: values since the record before, by name: the steps, and one number for each.
+        skipped: steps at which live probes were due and left out since the record before, by the probe's name.
         partner: True when the record is there only as the partner of an earlier one.
         gap: how many steps later this record's own partner follows; 0 for none.
     """
@@ -59,6 +61,7 @@ class RecordData:
     optimizer: Mapping[str, Tensor] | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
     partner: bool = False
     gap: int = 0
 
@@ -82,7 +85,7 @@ def pack_record(data: RecordData, storage: torch.dtype) -> tuple[dict[str, Tenso
         raise BadInput(f"The point at step {data.step} holds numbers too large for float16: use dtype=torch.bfloat16.")
     tensors |= {BUFFERS + name: buffer for name, buffer in data.buffers.items()}
     tensors |= {OPTIMIZER + name: value for name, value in (data.optimizer or {}).items()}
-    tensors |= pack_curves(data.curves)
+    tensors |= pack_curves(data.curves, data.skipped)
     held: dict[str, Tensor] = {}
     parts = {name: encode(value, held, name) for name, value in data.state.items()}
     tensors |= {f"{STATE}.{name}": value for name, value in held.items()}
@@ -99,16 +102,17 @@ def pack_record(data: RecordData, storage: torch.dtype) -> tuple[dict[str, Tenso
     return tensors, {name: json.dumps(value) for name, value in strings.items()}
 
 
-def pack_curves(curves: Mapping[str, Curve]) -> dict[str, Tensor]:
+def pack_curves(curves: Mapping[str, Curve], skipped: Mapping[str, Sequence[int]] | None = None) -> dict[str, Tensor]:
     """Put curves as named tensors; curves without a value are left out.
 
     Args:
         curves: values by name: the steps, and one number for each.
+        skipped: steps at which live probes were left out, by the probe's name.
 
     Returns:
-        For each curve its steps ``[n]`` and its values ``[n]``.
+        For each curve its steps ``[n]`` and its values ``[n]``; for each probe the steps it was left out at.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors = {SKIPPED + name: torch.tensor(steps, dtype=torch.int64) for name, steps in (skipped or {}).items()}
     for name, (steps, values) in curves.items():
         if len(steps):
             late = [n for n, value in enumerate(values) if isinstance(value, Tensor)]

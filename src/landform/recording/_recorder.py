@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import sys
 import time
 import weakref
@@ -21,7 +22,8 @@ from landform import store
 from landform.errors import BadInput
 from landform.layout import Layout
 from landform.recording._format import RecordData, record_path, storage_type
-from landform.recording._sizes import Sizes
+from landform.recording._live import Live, LiveProbes, Log, Now
+from landform.recording._sizes import Sizes, announce
 from landform.recording._state import check_optimizer, generator_state, optimizer_state, persistent_buffers
 from landform.recording._tape import Tape, Values, finish_forgotten
 from landform.recording._times import Plan, Times, partner_gap
@@ -69,6 +71,10 @@ class Recorder:
         scheduler: Any = None,
         dtype: torch.dtype | None = None,
         max_bytes: int | None = None,
+        probes: LiveProbes | None = None,
+        probes_at: int | Iterable[int] | None = None,
+        budget: float | None = 0.03,
+        log: Log | None = None,
         settings: Mapping[str, Any] | None = None,
         resume: bool | int = False,
         overwrite: bool = False,
@@ -88,6 +94,12 @@ class Recorder:
             scheduler: a learning-rate scheduler whose state is to be kept there too.
             dtype: type in which points are stored, such as ``torch.bfloat16``; resumable ones keep their own.
             max_bytes: take evenly from ``at`` as many times as fit into so many bytes.
+            probes: measurements to take while training goes on: functions of a `Now` that return a number, or numbers
+                by name; one, several, or by name (see ``landform.probes.live``). Their values become curves.
+            probes_at: when to take them, as for ``at``; at the times of ``at`` by default.
+            budget: share of the training's time that the recorder may take for itself with probes; it keeps to it by
+                leaving measurements out (`skipped`). None for no limit.
+            log: called as ``log(step, {name: value})`` with what was measured.
             settings: whatever describes the run, as JSON; kept in ``run.json``.
             resume: go on with the run that lies in the folder, if one does. The model must stand at one of its
                 records (`Record.restore` puts it there): True finds which; a step says it.
@@ -114,6 +126,10 @@ class Recorder:
         sizes = Sizes.of(model, optimizer, self._layout, own, storage_type(dtype, own))
         self.plan, note = sizes.fit(Plan(Times.parse(at, "at"), partner_gap(pairs, epoch), resumable), max_bytes)
         self.record_size, self.disk_use = sizes.record, sizes.run(self.plan)
+        self._live = _live(
+            probes, self.plan.at if probes_at is None else Times.parse(probes_at, "probes_at"), log, budget
+        )
+        self._epoch = epoch
         self._writer = RunWriter(
             folder,
             layout=self._layout,
@@ -124,16 +140,17 @@ class Recorder:
             overwrite=overwrite,
             resume=resume is not False,
         )
-        self.steps, self._on_device, self._start = 0, 0, time.perf_counter()
+        self.steps, self._on_device, self._start, self._own = 0, 0, time.perf_counter(), 0.0
         try:
-            self._announce(note)
+            announce(self._writer.folder, self.plan, self.record_size, self.disk_use, note)
             if self._writer.before:
                 self._take_place(resume)
             self._values = Values(self.steps + 1)
             self._tape = Tape(self._writer, self._values)
-            if not self._writer.before:
-                self._record(None, None)
-            self._next = self._following()
+            self._recording = 0
+            self._next = self._following() if self._writer.before else 0
+            if not self._next:
+                self._arrive(None, None)
         except BaseException:
             with suppress(BadInput):
                 self._writer.close()
@@ -174,8 +191,32 @@ class Recorder:
                 numbers.append(value if type(value) is float else self._number(value, name))
                 steps.append(now)
         if now >= self._next:
-            self._record(loss, lr)
-            self._next = self._following()
+            self._arrive(loss, lr)
+
+    def note(self, **curves: float | Tensor) -> None:
+        """Add numbers to the curves at the present step, for loops that tell them after `step`.
+
+        Args:
+            curves: numbers by name; ``loss`` and ``lr`` for steps that were not given theirs.
+
+        Raises:
+            BadInput: when one is no number.
+        """
+        for name, value in curves.items():
+            steps, numbers = self._values.others.setdefault(name, ([], []))
+            numbers.append(self._number(value, name))
+            steps.append(self.steps)
+
+    @property
+    def skipped(self) -> dict[str, list[int]]:
+        """Steps at which a probe was due and left out, to keep the budget or since it failed, by its name."""
+        return {} if self._live is None else self._live.skipped
+
+    @property
+    def overhead(self) -> float:
+        """What the recorder took for itself so far, as a share of the time of training; nan before the first step."""
+        trained = self._trained()
+        return self._own / trained if self.steps and trained > 0 else math.nan
 
     @property
     def recorded(self) -> tuple[int, ...]:
@@ -198,6 +239,8 @@ class Recorder:
         """
         self._next = -1
         if self._finish.detach() is not None:
+            if self._live is not None and self.steps:
+                log.info("%s", self._live.summary(self._trained(), self._own))
             self._tape.finish()
 
     def __enter__(self) -> Self:
@@ -220,9 +263,52 @@ class Recorder:
             view.copy_(parameters[name])
         return point
 
+    def _trained(self) -> float:
+        """Seconds of training, without the recorder's own."""
+        return time.perf_counter() - self._start - self._own
+
+    def _arrive(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
+        """Measure and record what is due at the present step."""
+        live = self._live if self._live is not None and self.steps in self._live.at else None
+        if live is not None and any(p.is_cuda for p in self._model.parameters()):
+            torch.cuda.synchronize()  # or training still under way would count as measuring
+        start = time.perf_counter()
+        trained = start - self._start - self._own
+        if live is not None:
+            self._measure(live, lr, trained)
+        if self.steps >= self._recording:
+            self._record(loss, lr, trained)
+        self._next = self._following()
+        self._own += time.perf_counter() - start
+
     def _following(self) -> int:
         step = self.plan.after(self.steps)
-        return _NEVER if step is None else step
+        self._recording = _NEVER if step is None else step
+        due = None if self._live is None else self._live.at.after(self.steps)
+        return self._recording if due is None else min(due, self._recording)
+
+    def _measure(self, live: Live, lr: float | Tensor | None, trained: float) -> None:
+        names, left_out = live.choose(self.steps, trained, self._own)
+        for name in left_out:
+            self._values.skipped.setdefault(name, []).append(self.steps)
+        if not names:
+            return
+        now = Now(
+            self.steps,
+            self.steps / self._epoch,
+            self._model,
+            self._layout.point(self._model),
+            self._copied_buffers(),
+            None if lr is None else float(lr),
+            self._writer.folder,
+        )
+        for name, value in live.take(names, now, self._layout).items():
+            steps, numbers = self._values.others.setdefault(name, ([], []))
+            steps.append(self.steps)
+            numbers.append(value)
+
+    def _copied_buffers(self) -> dict[str, Tensor]:
+        return {name: owner.get_buffer(key).detach().clone() for name, (owner, key) in self._buffers.items()}
 
     def _number(self, value: Any, name: str) -> float | Tensor:
         """A number as a float; one that lies on a device as a copy that is fetched later, with others."""
@@ -247,7 +333,7 @@ class Recorder:
             self._on_device = 0
         return value.detach().reshape(()).clone()
 
-    def _record(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
+    def _record(self, loss: float | Tensor | None, lr: float | Tensor | None, trained: float) -> None:
         step = self.steps
         thawed = [name for name, p in self._frozen.items() if p.requires_grad]
         if thawed:
@@ -265,11 +351,12 @@ class Recorder:
             point=self._point(),
             loss=loss,
             lr=lr,
-            seconds=time.perf_counter() - self._start,
-            buffers={name: owner.get_buffer(key).detach().clone() for name, (owner, key) in self._buffers.items()},
+            seconds=trained,
+            buffers=self._copied_buffers(),
             optimizer=arrays,
             state=state,
             curves=self._values.curves(),
+            skipped=self._values.skipped,
             partner=not (planned or resumable or step == 0),
             gap=self.plan.gap if planned else 0,
         )
@@ -318,31 +405,22 @@ class Recorder:
             "gap": self.plan.gap,
             "resumable_at": self.plan.resumable.every or list(self.plan.resumable.steps),
         }
+        if self._live is not None:
+            budget = None if math.isinf(self._live.budget) else self._live.budget
+            described |= {"probes": self._live.names, "budget": budget}
         if self._optimizer is not None:
             groups = self._optimizer.param_groups
             kept = {k: v for k, v in groups[0].items() if isinstance(v, bool | int | float | str | tuple)}
             described["optimizer"] = {"class": type(self._optimizer).__name__, **kept}
         return described
 
-    def _announce(self, note: str) -> None:
-        """Say beforehand what the run will take."""
-        folder, each = self._writer.folder, store.size_text(self.record_size)
-        if self.disk_use is None or self.plan.steps is None:
-            log.info("Recording into %s takes %s a record, without a planned end.", folder, each)
-            return
-        level, more = (logging.WARNING, note) if note else (logging.INFO, "")
-        free = store.free_space(folder)
-        if self.disk_use > free:
-            level, more = logging.WARNING, f"{note}, and only {store.size_text(free)} are free"
-        log.log(
-            level,
-            "Recording into %s takes about %s: %d records of %s%s.",
-            folder,
-            store.size_text(self.disk_use),
-            len(self.plan.steps),
-            each,
-            more,
-        )
+
+def _live(probes: LiveProbes | None, at: Times, log: Log | None, budget: float | None) -> Live | None:
+    if probes is not None:
+        return Live(probes, at, log, budget)
+    if log is not None:
+        raise BadInput("log has nothing to tell: give probes too, such as probes=landform.probes.live(landscape).")
+    return None
 
 
 class _NoRate:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from landform import store
 from landform.errors import BadInput
 from landform.layout import Layout
 from landform.recording._state import persistent_buffers
 from landform.recording._times import Plan, thin
+
+log = logging.getLogger("landform.recording")
 
 # A header with its metadata; the states of the random generators; two curves, a step and a value for each step.
 _HEADER, _GENERATORS, _CURVES = 900, 24_000, 32
@@ -98,3 +103,32 @@ def _points_of(optimizer: Any) -> int:
     settings = optimizer.param_groups[0]
     adam = (2 + bool(settings.get("amsgrad"))) if "betas" in settings else 0
     return adam + sum(bool(settings.get(key)) for key in ("momentum", "alpha", "centered"))
+
+
+def announce(folder: Path, plan: Plan, record: int, run: int | None, note: str) -> None:
+    """Say beforehand what a run will take.
+
+    Args:
+        folder: where it is recorded.
+        plan: what is recorded when.
+        record: bytes of one record.
+        run: bytes of all; None for a plan without an end.
+        note: what to say about it, from `Sizes.fit`.
+    """
+    each = store.size_text(record)
+    if run is None or plan.steps is None:
+        log.info("Recording into %s takes %s a record, without a planned end.", folder, each)
+        return
+    level, more = (logging.WARNING, note) if note else (logging.INFO, "")
+    free = store.free_space(folder)
+    if run > free:
+        level, more = logging.WARNING, f"{note}, and only {store.size_text(free)} are free"
+    log.log(
+        level,
+        "Recording into %s takes about %s: %d records of %s%s.",
+        folder,
+        store.size_text(run),
+        len(plan.steps),
+        each,
+        more,
+    )

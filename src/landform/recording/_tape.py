@@ -25,6 +25,7 @@ class Values:
     losses: list[float | Tensor | None] = field(default_factory=list)
     rates: list[float | Tensor | None] = field(default_factory=list)
     others: dict[str, tuple[list[int], list[float | Tensor]]] = field(default_factory=dict)
+    skipped: dict[str, list[int]] = field(default_factory=dict)
 
     def curves(self) -> dict[str, Curve]:
         """The values by name."""
@@ -64,8 +65,8 @@ class Tape:
         try:
             curves = self.values.curves()
             last = self.values.first + len(self.values.losses) - 1
-            if curves and self.writer.error is None:
-                self.writer.write_curves(last, curves)
+            if (curves or self.values.skipped) and self.writer.error is None:
+                self.writer.write_curves(last, curves, self.values.skipped)
         finally:
             self.writer.close()
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from landform import store
 from landform.errors import BadInput, Damaged
 from landform.layout import Layout
-from landform.recording._format import CHILDREN, CURVES, RUN, read_run, record_files
+from landform.recording._format import CHILDREN, CURVES, RUN, SKIPPED, read_run, record_files
 from landform.recording._record import Record, make_record, read_curves
 
 log = logging.getLogger("landform.recording")
@@ -94,9 +94,7 @@ class Trajectory:
         The values that lie in a damaged record are missing.
         """
         found: dict[str, dict[int, float]] = {}
-        # The values after the last record first: a run that went on from there has them again in its records.
-        rests = [file for _, path in record_files(self.folder, CURVES) if (file := self._open(path))]
-        for file in (*rests, *(record.file for record in self._sound() if record is not None)):
+        for file in self._told():
             try:
                 read = read_curves(file)
             except Damaged as why:
@@ -111,6 +109,19 @@ class Trajectory:
             )
             for name, values in found.items()
         }
+
+    @cached_property
+    def skipped(self) -> dict[str, list[int]]:
+        """Steps at which a probe was due during training and was left out for its budget, by the probe's name."""
+        found: dict[str, set[int]] = {}
+        for file in self._told():
+            for name in file.entries:
+                if name.startswith(SKIPPED):
+                    try:
+                        found.setdefault(name.removeprefix(SKIPPED), set()).update(file.read(name).tolist())
+                    except Damaged as why:
+                        self._damage[file.path] = why
+        return {name: sorted(steps) for name, steps in found.items()}
 
     @cached_property
     def children(self) -> list[Trajectory]:
@@ -237,6 +248,12 @@ class Trajectory:
             except Damaged:
                 found.append(None)
         return found
+
+    def _told(self) -> list[store.TensorFile]:
+        """The files that hold curves, as far as they are sound."""
+        # The values after the last record first: a run that went on from there has them again in its records.
+        rests = [file for _, path in record_files(self.folder, CURVES) if (file := self._open(path))]
+        return [*rests, *(record.file for record in self._sound() if record is not None)]
 
     def _open(self, path: Path) -> store.TensorFile | None:
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from landform import store
 from landform.errors import BadInput, Damaged
@@ -155,15 +156,18 @@ class RunWriter:
         self._step = data.step
         self._hand_over(partial(self._write_record, *_ready(data)), finished)
 
-    def write_curves(self, step: int, curves: Mapping[str, Curve]) -> None:
+    def write_curves(
+        self, step: int, curves: Mapping[str, Curve], skipped: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
         """Hand over the values that follow the last record, at the end of a run.
 
         Args:
             step: the step reached.
             curves: values by name: the steps, and one number for each.
+            skipped: steps at which live probes were left out, by the probe's name.
         """
         self.check()
-        self._hand_over(partial(self._write_curves, step, curves))
+        self._hand_over(partial(self._write_curves, step, pack_curves(curves, skipped)))
 
     def check(self) -> None:
         """Raise what went wrong in the background, if anything did.
@@ -268,8 +272,7 @@ class RunWriter:
             store.settle_folder(self.folder / POINTS)
             self._unsettled = False
 
-    def _write_curves(self, step: int, curves: Mapping[str, Curve]) -> None:
-        tensors = pack_curves(curves)
+    def _write_curves(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         if tensors:
             store.make_folder(self.folder / CURVES)
             store.write_tensors(self.folder / CURVES / f"{step:09d}.safetensors", tensors, {"step": str(step)})
