@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +19,13 @@ from landform.errors import BadInput
 def survey(
     run: Path,
     /,
-    *,
+    *more: Path,
     model: str | None = None,
     data: str | None = None,
     model_option: list[str] | None = None,
     data_option: list[str] | None = None,
+    into: Path | None = None,
+    trusted: bool = False,
     probes: str | None = None,
     budget: float | None = None,
     loss: str | None = None,
@@ -39,18 +42,25 @@ def survey(
 
     A run made by 'landform train' knows its model and data; for others name them.
 
+    Checkpoints that any training loop left are made into a run first: folders of a Hugging Face Trainer, .safetensors
+    files, files of torch.save. Surveyed again, those that are new are added.
+
     For example:
 
         landform survey runs/mine
         landform survey runs/mine --budget 0.5
         landform survey runs/mine --model my_module:build --data cifar10
+        landform survey out/checkpoint-* --model my_module:build --data my_module:data --into runs/mine
 
     Args:
-        run: the run's folder.
+        run: the run's folder; or a checkpoint, or a folder of checkpoints.
+        more: further checkpoints.
         model: a model of 'landform list models', or a function of your own that builds it, as module:function.
         data: a data set of 'landform list data', or a function of your own that returns one.
         model_option: an option of the model, as name=value; may be given several times.
         data_option: an option of the data set, as name=value; may be given several times.
+        into: where the run that is made of checkpoints shall lie; by default a folder 'landform' beside them.
+        trusted: read checkpoints that could run any code when they are read, since whoever wrote them is trusted.
         probes: which ones, separated by commas; see 'landform list probes'.
         budget: measure for this share of the time that training took (0.5 is half), but for two minutes in any case,
             with times spread evenly.
@@ -60,14 +70,15 @@ def survey(
         threads: on how many threads torch runs; small models are quickest on 1.
         json: print the results as JSON.
     """
-    chosen = settled(
-        run,
-        None if model is None else Choice(model, options(model_option or [], "--model-option")),
-        None if data is None else Choice(data, options(data_option or [], "--data-option")),
-    )
     for part, named, given in (("model", model, model_option), ("data", data, data_option)):
         if given and named is None:
             raise BadInput(f"--{part}-option belongs to --{part}: give both.")
+    asked = (
+        None if model is None else Choice(model, options(model_option or [], "--model-option")),
+        None if data is None else Choice(data, options(data_option or [], "--data-option")),
+    )
+    run = _recorded(run, more, into, *asked, trusted=trusted)
+    chosen = settled(run, *asked)
     started = time.perf_counter()
     with use(threads):
         measure(
@@ -83,6 +94,30 @@ def survey(
     show(run, json=json)
     if not json:
         say(f"Measured in {time.perf_counter() - started:.1f} s; landform report {run} shows it on a page.")
+
+
+def _recorded(
+    run: Path, more: Sequence[Path], into: Path | None, model: Choice | None, data: Choice | None, *, trusted: bool
+) -> Path:
+    """The folder of the run: the one given, or one made of checkpoints."""
+    from landform.recording import find_checkpoints, from_checkpoints, holds_checkpoints
+
+    if not more and not holds_checkpoints(run):
+        if into is not None or trusted:
+            raise BadInput(f"--into and --trusted are for checkpoints, and {run} holds none: leave them away.")
+        return run
+    paths = find_checkpoints([run, *more])
+    folder = into or paths[0].parent / "landform"
+    if model is None or data is None:
+        missing = " and ".join(flag for flag, given in (("--model", model), ("--data", data)) if given is None)
+        raise BadInput(
+            f"Checkpoints do not say how they were trained: give {missing}, such as --model my_module:build."
+        )
+    net = build_model(model, load_data(data))
+    command = {"command": {"model": model.to_json(), "data": data.to_json()}}
+    made = from_checkpoints(paths, folder, net, trusted=trusted, settings=command)
+    say(f"{folder} holds {len(made)} checkpoints as a run, from step {made.steps[0]} to {made.steps[-1]}.")
+    return folder
 
 
 def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, batch_size: int = 512,

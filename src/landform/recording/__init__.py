@@ -5,6 +5,7 @@ for loops that hold their models as points, such as landform's own.
 """
 
 from landform.recording._background import Background
+from landform.recording._checkpoints import find_checkpoints, from_checkpoints, holds_checkpoints
 from landform.recording._flower import record_flower
 from landform.recording._format import RecordData
 from landform.recording._live import LiveProbe, Log, Now
@@ -29,6 +30,9 @@ __all__ = [
     "Times",
     "Trajectory",
     "every",
+    "find_checkpoints",
+    "from_checkpoints",
+    "holds_checkpoints",
     "log_spaced",
     "partner_gap",
     "record_flower",

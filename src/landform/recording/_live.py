@@ -279,7 +279,7 @@ def _numbers(name: str, found: Any) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for each, value in given.items():
         try:
-            numbers[str(each)] = float(value)
+            numbers[str(each)] = float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError):
             shape = f" of shape {list(value.shape)}" if isinstance(value, Tensor) else ""
             raise BadInput(f"{each} is a {type(value).__name__}{shape}: return a number, or numbers by name") from None
