@@ -56,7 +56,7 @@ def test_the_start_has_its_place_on_a_log_axis_and_the_axis_says_so() -> None:
     assert "epoch 0" in figure.x.label
     assert figure.x.place(EPOCHS)[0] == figure.x.zero_at
     np.testing.assert_array_equal(figure.x.place(EPOCHS)[1:], EPOCHS[1:])
-    assert figure.x.ticks(0.1, 8.0)[0] == (figure.x.zero_at, "0")
+    assert figure.x.ticks(np.array([0.1, 8.0]))[0] == (figure.x.zero_at, "0")
 
 
 def test_values_are_log_only_where_all_are_positive_and_far_apart() -> None:
@@ -169,3 +169,11 @@ def test_a_log_axis_places_only_what_has_a_place() -> None:
     np.testing.assert_array_equal(axis.place(np.array([-1.0, 0.0, 2.0])), [np.nan, np.nan, 2.0])
     assert extent([Series("a", np.array([0.0, 3.0, np.nan]), np.array([1.0, 1.0, 1.0]))], "x") == (3.0, 3.0)
     assert extent([], "x") is None
+
+
+def test_a_log_axis_is_marked_where_a_few_round_values_are() -> None:
+    axis = Axis("patches (log scale)", "log")
+    assert [text for _, text in axis.ticks(np.array([16.0, 4.0, 9.0, 4.0]))] == ["4", "9", "16"]
+    assert [text for _, text in axis.ticks(np.array([0.12345, 1.0, 20.0]))] == ["1", "10"]  # no round number
+    assert [text for _, text in axis.ticks(np.array([1.0, 1.1, 100.0]))] == ["1", "2", "5", "10", "20", "50", "100"]
+    assert axis.ticks(np.empty(0)) == []

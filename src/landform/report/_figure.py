@@ -46,18 +46,22 @@ class Axis:
         placed = np.where(values > 0, values, np.nan)
         return placed if self.zero_at is None else np.where(values == 0, self.zero_at, placed)
 
-    def ticks(self, low: float, high: float) -> list[tuple[float, str]]:
+    def ticks(self, values: Numbers) -> list[tuple[float, str]]:
         """Ticks of a log axis, with its zero.
 
         Args:
-            low: smallest value above zero that is drawn.
-            high: largest value drawn.
+            values: what is drawn along it, above zero, in any order.
 
         Returns:
-            Places and what is written there, by place.
+            Places and what is written there, by place: values themselves where they are a few round numbers, such as
+            widths or batch sizes, and round numbers between them where they are not.
         """
         found = [] if self.zero_at is None else [(self.zero_at, "0")]
-        return found + [(value, _short(value)) for value in decades(low, high)]
+        if len(values) == 0:
+            return found
+        every = np.unique(values)
+        places = list(every) if _few_and_round(every) else decades(float(every[0]), float(every[-1]))
+        return found + [(float(value), _short(value)) for value in places]
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,21 @@ def decades(low: float, high: float) -> list[float]:
     return [number for number in numbers if low * (1 - 1e-9) <= number <= high * (1 + 1e-9)]
 
 
+def drawn(series: Iterable[Series], axis: Literal["x", "y"]) -> Numbers:
+    """Values above zero of some series.
+
+    Args:
+        series: the series.
+        axis: which of their coordinates.
+
+    Returns:
+        All of them, ``[n]``.
+    """
+    every = [np.asarray(getattr(one, axis), dtype=np.float64) for one in series]
+    values = np.concatenate(every) if every else np.empty(0)
+    return values[np.isfinite(values) & (values > 0)]
+
+
 def extent(series: Iterable[Series], axis: Literal["x", "y"]) -> tuple[float, float] | None:
     """Smallest and largest value above zero of some series.
 
@@ -140,10 +159,16 @@ def extent(series: Iterable[Series], axis: Literal["x", "y"]) -> tuple[float, fl
     Returns:
         Both, or None where there is none.
     """
-    every = [np.asarray(getattr(one, axis), dtype=np.float64) for one in series]
-    values = np.concatenate(every) if every else np.empty(0)
-    values = values[np.isfinite(values) & (values > 0)]
+    values = drawn(series, axis)
     return (float(values.min()), float(values.max())) if len(values) else None
+
+
+def _few_and_round(values: Numbers) -> bool:
+    """Whether ascending values can stand at an axis themselves: two to eight, of three digits, and far enough apart."""
+    if not 2 <= len(values) <= 8 or any(value != float(f"{value:.3g}") for value in values):
+        return False
+    gaps = np.diff(np.log(values))
+    return bool(gaps.min() > gaps.sum() / 16)
 
 
 def _short(value: float) -> str:

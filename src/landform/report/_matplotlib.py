@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from landform.errors import try_import
-from landform.report._figure import Axis, Figure, Series, extent
+from landform.report._figure import Axis, Figure, Numbers, Series, drawn
 from landform.report._style import DASHES, HEIGHT, INK, LIGHT, MARKS, WIDTH, nth
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
         side = axes.xaxis if name == "x" else axes.yaxis
         if axis.scale == "log":
             (axes.set_xscale if name == "x" else axes.set_yscale)("log")
-            _set_ticks(side, axis, extent(figure.series, "x" if name == "x" else "y"))
+            _set_ticks(side, axis, drawn(figure.series, "x" if name == "x" else "y"))
         if axis.limits:
             (axes.set_xlim if name == "x" else axes.set_ylim)(*axis.limits)
         if axis.percent:
@@ -148,10 +148,10 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
             side.set_major_formatter(PercentFormatter(1.0, decimals=None))
 
 
-def _set_ticks(side: Any, axis: Axis, span: tuple[float, float] | None) -> None:
+def _set_ticks(side: Any, axis: Axis, values: Numbers) -> None:
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-    if span is not None and (ticks := axis.ticks(*span)):
+    if ticks := axis.ticks(values):
         places, texts = zip(*ticks, strict=True)
         side.set_major_locator(FixedLocator(list(np.asarray(places))))
         side.set_ticklabels(texts)

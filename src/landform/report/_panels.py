@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from landform.errors import BadInput, try_import
-from landform.report._figure import Axis, Figure, Series, extent
+from landform.report._figure import Axis, Figure, Series
 from landform.report._plotly import axis_of, traces_of
 from landform.report._style import INK, WIDTH
 
@@ -193,8 +193,3 @@ def _marks(figure: Panels) -> list[dict[str, Any]]:
         {"type": "rect", **through, "x0": low, "x1": high, "fillcolor": _MARK, "opacity": 0.15, "line": {"width": 0}},
         {"type": "line", **through, "x0": time, "x1": time, "line": {"color": _MARK, "width": 1.5}},
     ]
-
-
-def spans(figure: Panels) -> tuple[float, float] | None:
-    """First and last time above zero that is drawn."""
-    return extent([series for panel in figure.panels for series in panel.series], "x")

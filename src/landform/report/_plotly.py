@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from landform.report._figure import Axis, Figure, Numbers, Series, extent
+from landform.report._figure import Axis, Figure, Numbers, Series, drawn
 from landform.report._style import DASHES, LIGHT, MARKS, nth
 
 _MODES = {"marked": "lines+markers", "points": "markers"}
@@ -155,10 +155,8 @@ def axis_of(axis: Axis, series: Sequence[Series], side: Literal["x", "y"]) -> di
         Plain JSON.
     """
     found: dict[str, Any] = {"title": {"text": axis.label, "standoff": 8}, "type": axis.scale, "automargin": True}
-    if axis.scale == "log":
-        span = extent(series, side)
-        if span is not None and (ticks := axis.ticks(*span)):
-            found |= {"tickvals": [place for place, _ in ticks], "ticktext": [text for _, text in ticks]}
+    if axis.scale == "log" and (ticks := axis.ticks(drawn(series, side))):
+        found |= {"tickvals": [place for place, _ in ticks], "ticktext": [text for _, text in ticks]}
     if axis.limits:
         found["range"] = list(axis.limits)
     if axis.percent:
