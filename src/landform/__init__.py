@@ -31,6 +31,8 @@ from landform.training import (
 )
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from landform import (
         alignment,
         attacks,
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from landform.diagnosis import diagnose
     from landform.sweeps import sweep
     from landform.training import Federated, Federation, federated
+
+    # Not by its import: that would put the room below those that ask this one for the version.
+    live: ModuleType
 
 __version__ = "0.1.0"
 
@@ -77,6 +82,7 @@ __all__ = [
     "federated",
     "functions",
     "kernel",
+    "live",
     "log_spaced",
     "merging",
     "models",
@@ -101,6 +107,7 @@ _ROOMS = (
     "diagnosis",
     "functions",
     "kernel",
+    "live",
     "merging",
     "paths",
     "surface",

@@ -23,12 +23,14 @@ from landform.cli._merge import merge
 from landform.cli._paths import paths
 from landform.cli._report import report
 from landform.cli._reproduce import reproduce
+from landform.cli._serve import serve
 from landform.cli._show import Stopped, say
 from landform.cli._surface import surface
 from landform.cli._survey import survey
 from landform.cli._sweep import status, sweep
 from landform.cli._taxonomy import taxonomy
 from landform.cli._train import train
+from landform.cli._watch import watch
 from landform.errors import BadInput
 
 MISUSE, INTERRUPTED, NOBODY_READS = 2, 130, 141
@@ -58,6 +60,8 @@ for _command in (
     survey,
     report,
     compare,
+    watch,
+    serve,
     kernel,
     paths,
     surface,
