@@ -139,3 +139,66 @@ def test_a_machine_is_judged_by_some_of_many_samples(
     monkeypatch.undo()
     assert half.machine.equal(kernel.onset(landscape, landscape.here, some, **settings).machine)
     assert half.own.equal(whole.own)
+
+
+class Scaled(nn.Module):
+    """What its last linear layer puts out is not what it puts out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 3 * self.body(x)
+
+
+def test_the_last_layer_stands_alone_where_it_makes_the_outputs(digits: Dataset, net: nn.Module) -> None:
+    module = importlib.import_module("landform.kernel._onset")
+    pair = (digits.test.inputs, digits.test.targets)
+    landscape = lf.Landscape(net, digits, device="cpu")
+    probed, (features, labels), on = module._last_layer(net, landscape, {"test": pair})
+    assert isinstance(probed, nn.Linear)
+    assert features.shape == (len(digits.train), probed.in_features)
+    assert labels.equal(digits.train.targets)
+    assert torch.allclose(probed(on["test"][0]), landscape.on(digits.test).outputs(landscape.here))
+    other = Scaled()
+    landscape = lf.Landscape(other, digits, device="cpu")
+    probed, (inputs, _), on = module._last_layer(other, landscape, {"test": pair})
+    assert isinstance(probed, Scaled)
+    assert inputs.equal(digits.train.inputs)
+    assert on["test"][0].equal(digits.test.inputs)
+    assert module._last_layer(nn.Linear(64, 10), landscape, {}) is None
+    recipe = lf.Recipe(epochs=2, batch_size=32, lr=0.02, momentum=0.9)
+    frozen = copy.deepcopy(other)
+    for name, parameter in frozen.named_parameters():
+        parameter.requires_grad_(name.startswith("body.3"))
+    found = kernel.onset(landscape, landscape.here, epochs=2, lr=0.02, batch_size=32, samples=0, nonlinear=False)
+    assert found.probe is not None
+    assert float(found.probe.last) == pytest.approx(by_hand(frozen, digits, recipe)[0])
+
+
+def test_of_many_samples_some_are_read_on_the_way(
+    digits: Dataset, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("landform.kernel._onset")
+    landscape = lf.Landscape(net, digits, device="cpu")
+    settings = {"epochs": 3, "lr": 0.05, "batch_size": 32, "samples": 0, "seed": 1}
+    whole = kernel.onset(landscape, landscape.here, {"test": landscape.on(digits.test)}, **settings)
+    monkeypatch.setattr(module, "_JUDGED", 30)
+    some = kernel.onset(landscape, landscape.here, {"test": landscape.on(digits.test)}, **settings)
+    for name in ("linearised", "nonlinear", "probe"):
+        one, other = getattr(whole, name), getattr(some, name)
+        assert one.last.equal(other.last)
+        assert other.best.tolist() == one.errors[int(other.errors[:, 0].argmin())].tolist()
+        assert {round(30 * float(error), 9) % 1 for error in other.errors[:, 0]} == {0.0}
+
+
+def test_a_training_in_bfloat16_ends_near_that_in_full(digits: Dataset, net: nn.Module) -> None:
+    landscape = lf.Landscape(net, digits, device="cpu")
+    settings = {"epochs": 2, "lr": 0.02, "batch_size": 32, "samples": 0}
+    full = kernel.onset(landscape, landscape.here, **settings)
+    half = kernel.onset(landscape, landscape.here, precision="bfloat16", **settings)
+    assert half.recipe.precision == "bfloat16"
+    for name in ("linearised", "nonlinear"):
+        assert abs(float(getattr(full, name).last) - float(getattr(half, name).last)) < 0.1

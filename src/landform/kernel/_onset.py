@@ -7,11 +7,13 @@ network itself with a small step (blue), and see how either compares with where 
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +25,12 @@ from landform.kernel.finite import ntk
 from landform.landscape import Landscape
 from landform.training import Recipe, Recording, train
 
+Pair: TypeAlias = tuple[Tensor, Tensor]
+
 # Errors of a training are read so many times on its way, besides its start.
 _READINGS = 12
-# Samples of a set that kernel machines are judged by, at most: their kernel with the training samples is the cost.
+# Samples of a set that are looked at on the way of a training, and that kernel machines are judged by, at most: reading
+# errors, and the kernel with the training samples, would be most of the cost.
 _JUDGED = 2000
 # Ridges tried for a kernel machine, from a hundred-thousandth of the kernel's mean eigenvalue up.
 _RIDGES = 13
@@ -37,25 +42,21 @@ class Course:
 
     Attributes:
         epochs: when they were read, ``[T]``, from 0.
-        errors: share of wrong labels on each set, ``[T, S]``; nan once it has diverged.
+        errors: share of wrong labels on each set, ``[T, S]``; nan once it has diverged. Of a set of more than 2,000
+            samples they are read on 2,000, drawn by the seed.
+        last: errors at the end, on all samples, ``[S]``.
+        best: errors on all samples when those on the way were least, ``[S]``: chosen on the very set it is told of, as
+            the paper does; infinite where all are nan.
         lr: the learning rate.
         diverged: whether it ended as NaN or infinity.
     """
 
     epochs: Tensor
     errors: Tensor = field(repr=False)
+    last: Tensor
+    best: Tensor
     lr: float
     diverged: bool
-
-    @property
-    def last(self) -> Tensor:
-        """Errors at the end, ``[S]``."""
-        return self.errors[-1]
-
-    @property
-    def best(self) -> Tensor:
-        """Least errors on the way, ``[S]``: chosen on the very set it is told of, as the paper does."""
-        return torch.nan_to_num(self.errors, nan=math.inf).min(0).values
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Onset:
         linearised: training of ``f_0 + J (theta - theta_0)`` (green).
         nonlinear: training of the network itself with the same small step (blue); None where it was not asked for.
         probe: training of the last layer alone, on features that stay; None where there is no linear layer. What it
-            learns needs no tangent kernel.
+            learns needs no tangent kernel. Features are those of evaluation mode.
         machine: ridge regression on the trace kernel in closed form, ``[S]``; the ridge of least left-out error. It is
             judged by at most 2,000 samples of each set, drawn by the seed.
         machine_from: the same, started from the outputs at the point, ``[S]``.
@@ -105,6 +106,7 @@ def onset(
     batch_size: int = 128,
     samples: int = 600,
     nonlinear: bool = True,
+    precision: Literal["full", "bfloat16"] = "full",
     seed: int = 0,
 ) -> Onset:
     """Train from a point with the kernel held there, with the kernel moving, and the last layer alone.
@@ -124,6 +126,7 @@ def onset(
         batch_size: samples a step.
         samples: training samples for the kernel machines; 0 for no machine.
         nonlinear: whether to train the network itself too.
+        precision: of the trainings, see `Recipe`.
         seed: of the order of the data, and of the choice of samples.
 
     Returns:
@@ -138,7 +141,7 @@ def onset(
     if not bool(torch.isfinite(point).all()):
         raise BadInput("The point holds NaN or infinity: there is nothing to train from.")
     sets = {"train": landscape} if on is None else dict(on)
-    recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, momentum=momentum, seed=seed)
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, momentum=momentum, precision=precision, seed=seed)
     point = point.to(landscape.device, landscape.dtype)
     buffers = landscape.calibrate(point) if landscape.batchnorm == "recompute" else {}
     net = copy.deepcopy(landscape._model).to(landscape.device, landscape.dtype)
@@ -147,12 +150,14 @@ def onset(
     for name, buffer in buffers.items():
         own[name].copy_(buffer)
     machine, machine_from = _machines(landscape, sets, point, samples, seed)
+    pairs = {name: _pair(one) for name, one in sets.items()}
+    train_on = functools.partial(_course, like=landscape, recipe=recipe)
     return Onset(
         tuple(sets),
         _errors(sets, point),
-        _course(linearise(net), landscape, sets, recipe),
-        _course(copy.deepcopy(net), landscape, sets, recipe) if nonlinear else None,
-        _course(probed, landscape, sets, recipe) if (probed := _last_layer(net)) is not None else None,
+        train_on(linearise(net), _pair(landscape), pairs),
+        train_on(copy.deepcopy(net), _pair(landscape), pairs) if nonlinear else None,
+        train_on(*probed) if (probed := _last_layer(net, landscape, pairs)) is not None else None,
         machine,
         machine_from,
         min(samples, len(landscape._data.targets)),  # type: ignore[union-attr]
@@ -176,19 +181,18 @@ def why_no_onset(landscape: Landscape) -> str | None:
     return None
 
 
-def _course(net: nn.Module, landscape: Landscape, sets: Mapping[str, Landscape], recipe: Recipe) -> Course:
-    """Train a model on the landscape's data, and read its errors on the way."""
-    data = landscape._data
-    pair = (data.inputs, data.targets)  # type: ignore[union-attr]
+def _pair(landscape: Landscape) -> Pair:
+    return landscape._data.inputs, landscape._data.targets  # type: ignore[union-attr]
+
+
+def _course(net: nn.Module, pair: Pair, sets: Mapping[str, Pair], like: Landscape, recipe: Recipe) -> Course:
+    """Train a model, and read its errors on the way."""
     until = recipe.steps(len(pair[0]))
     at = sorted({round(share * until / _READINGS) for share in range(_READINGS + 1)})
-    loss = landscape._loss if landscape._loss_name not in ("cross-entropy", "mse") else landscape._loss_name
-    seen = {
-        name: Landscape(
-            net, pair, loss=loss, device=landscape.device, dtype=landscape.dtype, batch_size=landscape._batch_size
-        ).on((one._data.inputs, one._data.targets))  # type: ignore[union-attr]
-        for name, one in sets.items()
-    }
+    loss = like._loss if like._loss_name not in ("cross-entropy", "mse") else like._loss_name
+    own = Landscape(net, pair, loss=loss, device=like.device, dtype=like.dtype, batch_size=like._batch_size)
+    whole = {name: own.on(each) for name, each in sets.items()}
+    some = {name: _some(one, recipe.seed) for name, one in whole.items()}
     with tempfile.TemporaryDirectory(prefix="landform-") as folder:
         trained = train(
             net,
@@ -197,13 +201,21 @@ def _course(net: nn.Module, landscape: Landscape, sets: Mapping[str, Landscape],
             out=Path(folder) / "run",
             recording=Recording(at=at, pairs=None, resumable_at=(until,)),
             loss=loss,
-            device=landscape.device,
-            dtype=landscape.dtype,
+            device=like.device,
+            dtype=like.dtype,
         )
         assert trained.trajectory is not None
-        points = [record.point.to(landscape.device, landscape.dtype) for record in trained.trajectory.records]
+        points = [record.point.to(like.device, like.dtype) for record in trained.trajectory.records]
         epochs = torch.tensor(trained.trajectory.epochs, dtype=torch.float64)
-    return Course(epochs, torch.stack([_errors(seen, each) for each in points]), recipe.lr, trained.diverged)
+    errors = torch.stack([_errors(some, each) for each in points])
+    least = torch.nan_to_num(errors, nan=math.inf).min(0)
+    last, best = errors[-1].clone(), least.values
+    for column, (name, one) in enumerate(whole.items()):
+        if some[name] is not one:
+            last[column] = _errors({name: one}, points[-1])
+            if math.isfinite(best[column]):
+                best[column] = _errors({name: one}, points[int(least.indices[column])])
+    return Course(epochs, errors, last, best, recipe.lr, trained.diverged)
 
 
 def _errors(sets: Mapping[str, Landscape], point: Tensor) -> Tensor:
@@ -214,8 +226,13 @@ def _errors(sets: Mapping[str, Landscape], point: Tensor) -> Tensor:
     return torch.stack([torch.tensor(math.nan, dtype=torch.float64) if e is None else e.double() for e in found])
 
 
-def _last_layer(net: nn.Module) -> nn.Module | None:
-    """The network with all frozen but its last linear layer; None where there is none, or it is all there is."""
+def _last_layer(
+    net: nn.Module, landscape: Landscape, pairs: Mapping[str, Pair]
+) -> tuple[nn.Module, Pair, dict[str, Pair]] | None:
+    """The last linear layer, and what it is trained on and read on; None where there is none, or it is all there is.
+
+    Where what it puts out is what the network puts out, it stands alone, on inputs that are computed once.
+    """
     probed = copy.deepcopy(net)
     layers = [module for module in probed.modules() if isinstance(module, nn.Linear)]
     if not layers:
@@ -224,7 +241,36 @@ def _last_layer(net: nn.Module) -> nn.Module | None:
     frozen = [p for p in probed.parameters() if id(p) not in free]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    return probed if frozen and any(p.requires_grad for p in probed.parameters()) else None
+    if not frozen or not any(p.requires_grad for p in probed.parameters()):
+        return None
+    every = {"": _pair(landscape), **pairs}
+    seen = {name: _features(net, layers[-1], pair, landscape) for name, pair in every.items()}
+    alone = {name: (x, every[name][1]) for name, x in seen.items() if x is not None}
+    if len(alone) < len(every):
+        return probed, every[""], dict(pairs)
+    return layers[-1], alone.pop(""), alone
+
+
+def _features(net: nn.Module, layer: nn.Linear, pair: Pair, like: Landscape) -> Tensor | None:
+    """What the last linear layer sees, ``[N, d]``; None where it does not make the outputs."""
+    body = copy.deepcopy(net)
+    name = [name for name, module in body.named_modules() if isinstance(module, nn.Linear)][-1]
+    home, _, own = name.rpartition(".")
+    setattr(body.get_submodule(home), own, nn.Identity())
+    found = []
+    for each in (body, net):
+        landscape = Landscape(
+            each, pair, batchnorm="keep", device=like.device, dtype=like.dtype, batch_size=like._batch_size
+        )
+        try:
+            found.append(landscape.outputs(landscape.here))
+        except (BadInput, RuntimeError):  # what comes after the layer takes none but its own width
+            return None
+    features, outputs = found
+    if features.dim() != 2 or features.shape[1] != layer.in_features:
+        return None
+    again = nn.functional.linear(features, layer.weight, layer.bias)
+    return features if again.shape == outputs.shape and torch.allclose(again, outputs, 1e-4, 1e-5) else None
 
 
 def _machines(

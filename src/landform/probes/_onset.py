@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ def _onset(
     batch_size: int,
     samples: int,
     nonlinear: bool,
+    precision: Literal["full", "bfloat16"] | None,
     seed: int,
 ) -> dict[str, Value]:
     """Errors of what is trained from here, on every set."""
@@ -49,6 +50,7 @@ def _onset(
             batch_size=batch_size,
             samples=samples,
             nonlinear=nonlinear,
+            precision=_own_precision(moment) if precision is None else precision,
             seed=seed,
         )
         found |= {
@@ -73,6 +75,12 @@ def _small(moment: Moment) -> float:
     return max(known) / 5 if known else 0.01
 
 
+def _own_precision(moment: Moment) -> Literal["full", "bfloat16"]:
+    """That of the run, where it was trained by landform."""
+    settings: Mapping[str, Any] = moment.trajectory.run["settings"]
+    return Recipe.from_json(settings["recipe"]).precision if "recipe" in settings else "full"
+
+
 def _refusal(landscape: Landscape) -> str | None:
     return kernel.why_no_onset(landscape)
 
@@ -87,9 +95,11 @@ onset = Probe(
         "batch_size": 128,
         "samples": 600,
         "nonlinear": True,
+        "precision": None,
         "seed": 0,
     },
     times=6,
+    version=2,  # long sets are read in part on the way, and trainings have the run's precision
     needs=("sets", "trajectory"),
     doc="errors of linearised, of low-step and of last-layer training from here, and of the kernel machine",
     cost=80.0,
