@@ -160,14 +160,14 @@ def test_shares_of_the_budget() -> None:
         account = live._accounts[name]
         account.taken, account.seconds, account.last = 1, seconds, seconds
     assert chosen(100.0, 11.1) == []  # the first measurements alone took more than 10
-    assert chosen(115.0, 11.1) == ["cheap"]
-    assert chosen(125.0, 11.1) == ["cheap", "middle"]
-    assert chosen(221.0, 11.1) == ["cheap", "middle"]
-    assert chosen(223.0, 11.1) == ["dear", "cheap", "middle"]
-    assert chosen(223.0, 20.0) == ["cheap", "middle"]  # recording costs too
+    assert chosen(125.0, 11.1) == ["cheap"]
+    assert chosen(136.0, 11.1) == ["cheap", "middle"]
+    assert chosen(246.0, 11.1) == ["cheap", "middle"]
+    assert chosen(248.0, 11.1) == ["dear", "cheap", "middle"]
+    assert chosen(248.0, 20.0) == ["cheap", "middle"]  # recording costs too
     live._accounts["middle"].skipped.extend(range(50))  # wants as much as it can get: half of what cheap leaves
-    assert chosen(223.0, 11.1) == ["cheap", "middle"]
-    assert chosen(420.0, 11.1) == ["dear", "cheap", "middle"]
+    assert chosen(248.0, 11.1) == ["cheap", "middle"]
+    assert chosen(470.0, 11.1) == ["dear", "cheap", "middle"]
 
 
 def test_a_probe_that_fails_is_left_out_from_then_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

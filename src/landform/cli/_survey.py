@@ -100,8 +100,11 @@ def _recorded(
     run: Path, more: Sequence[Path], into: Path | None, model: Choice | None, data: Choice | None, *, trusted: bool
 ) -> Path:
     """The folder of the run: the one given, or one made of checkpoints."""
-    from landform.recording import find_checkpoints, from_checkpoints, holds_checkpoints
+    from landform.recording import find_checkpoints, from_checkpoints, holds_checkpoints, join_shards
 
+    if not more and (run / "shards").is_dir() and not (run / "run.json").exists():
+        joined = join_shards(run)
+        say(f"The {joined.run['settings']['shards']} shards in {run} are joined into {len(joined)} records.")
     if not more and not holds_checkpoints(run):
         if into is not None or trusted:
             raise BadInput(f"--into and --trusted are for checkpoints, and {run} holds none: leave them away.")

@@ -48,16 +48,16 @@ def live(
     named = {"train": landscape} if isinstance(landscape, Landscape) else landscape
     if not isinstance(named, Mapping) or not named:
         raise BadInput("There is no landscape to measure on: give one, or several by the names of their data sets.")
-    for name, each in named.items():
-        store.check_name(name, "set")
+    for where, each in named.items():
+        store.check_name(where, "set")
         if not isinstance(each, Landscape):
-            raise BadInput(f"The landscape of {name!r} is a {type(each).__name__}: give a Landscape.")
+            raise BadInput(f"The landscape of {where!r} is a {type(each).__name__}: give a Landscape.")
     given = [probes] if isinstance(probes, str | Probe) else list(probes)
     seen = _Seen(dict(named))
     found: dict[str, LiveProbe] = {}
     for probe in (get(each) if isinstance(each, str) else each for each in given):
         _check(probe)
-        wanted = [name for name in named if not probe.only_on or name in probe.only_on]
+        wanted = [where for where in named if not probe.only_on or where in probe.only_on]
         sets: list[str | None] = [*wanted] if "landscape" in probe.needs else [None]
         for name in sets:
             looked = named if name is None and "sets" in probe.needs else {} if name is None else {name: named[name]}

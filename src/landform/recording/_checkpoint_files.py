@@ -134,7 +134,7 @@ def _safetensors(file: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
-        return safe_open(str(file), framework="pt")  # type: ignore[no-untyped-call]
+        return safe_open(str(file), framework="pt")
     except (SafetensorError, OSError) as why:
         raise BadInput(f"{file} is not a whole safetensors file ({_short(why)}).") from None
 

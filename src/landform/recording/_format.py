@@ -4,6 +4,7 @@ run.json                        schema, versions, epoch, dtypes, parent, setting
 points/000000100.safetensors    one record: the tensors and strings that `pack_record` makes
 curves/000000137.safetensors    the values after the last record, when a recorder was closed between two
 children/NAME/                  a run that left this one, in a folder of the same form
+shards/00000/                   what one process of several recorded of its part, in a folder of the same form
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from landform.errors import BadInput, Damaged
 from landform.recording._plain import encode
 
 SCHEMA = 1
-POINTS, CURVES, CHILDREN, RUN = "points", "curves", "children", "run.json"
+POINTS, CURVES, CHILDREN, SHARDS, RUN = "points", "curves", "children", "shards", "run.json"
 POINT, BUFFERS, OPTIMIZER, CURVE, CURVE_STEPS, STATE = "point", "buffers.", "optimizer.", "curve.", "steps.", "state"
 SKIPPED = "skipped."
 _FILE = re.compile(r"(\d{9,})\.safetensors")
@@ -168,6 +169,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     if not path.is_file():
+        if (folder / SHARDS).is_dir():
+            raise BadInput(
+                f"{folder} holds what several processes recorded, each its shard: join them by "
+                "landform.recording.join_shards(folder), as landform survey does by itself."
+            )
         what = f"holds no {RUN}" if folder.is_dir() else "is no folder"
         raise BadInput(f"{folder} is not a run ({what}): give a folder that a recorder wrote.")
     run = store.read_json(path)

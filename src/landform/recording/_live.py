@@ -21,6 +21,9 @@ from landform.recording._times import Times
 
 log = logging.getLogger("landform.recording")
 
+# The rest of the budget is for what cannot be foreseen: a measurement that takes longer than before, the next record.
+_HELD_BACK = 0.9
+
 
 @dataclass(frozen=True)
 class Now:
@@ -63,9 +66,14 @@ class _Account:
     failure: str = ""
 
     @property
+    def expected(self) -> float:
+        """Seconds that the next time will take, as far as is known."""
+        return max(self.last, self.seconds / max(self.taken, 1))
+
+    @property
     def wanted(self) -> float:
         """Seconds it would have taken to be taken every time, this one included."""
-        return self.seconds + self.last * (1 + len(self.skipped))
+        return self.seconds + self.expected * (1 + len(self.skipped))
 
 
 class Live:
@@ -128,16 +136,16 @@ class Live:
         sound = {name: account for name, account in self._accounts.items() if not account.failure}
         chosen = set(sound)
         if not math.isinf(self.budget):
-            allowed = self.budget * trained
+            allowed = _HELD_BACK * self.budget * trained
             left, spent = allowed - (own - sum(account.seconds for account in sound.values())), own
             # Those that want least are served first: what they leave of an equal share is for the others.
             for place, (name, account) in enumerate(sorted(sound.items(), key=lambda each: each[1].wanted)):
                 share = min(account.wanted, left / (len(sound) - place))
                 left -= max(share, account.seconds)
-                spent += account.last
-                if account.taken and (account.seconds + account.last > share or spent > allowed):
+                spent += account.expected
+                if account.taken and (account.seconds + account.expected > share or spent > allowed):
                     chosen.remove(name)
-                    spent -= account.last
+                    spent -= account.expected
         left_out = [name for name in self._accounts if name not in chosen]
         for name in left_out:
             self._accounts[name].skipped.append(step)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from landform import store
 from landform.errors import BadInput
 from landform.layout import Layout
+from landform.recording._distributed import Shard, is_bystander, local, unwrapped
 from landform.recording._format import RecordData, record_path, storage_type
 from landform.recording._live import Live, LiveProbes, Log, Now
 from landform.recording._sizes import Sizes, announce
@@ -33,8 +34,6 @@ log = logging.getLogger("landform.recording")
 
 _NEVER = sys.maxsize
 _LARGEST_SPARE = 64_000_000  # bytes
-# Losses on a device are fetched together, at the latest after so many.
-_MOST_ON_DEVICE = 4096
 
 
 class Recorder:
@@ -83,7 +82,9 @@ class Recorder:
 
         Args:
             folder: where the run shall lie.
-            model: any module with parameters to train.
+            model: any module with parameters to train. Of one wrapped for data-parallel training the first process
+                records, and the recorders of the others do nothing; of one split by ``fully_shard`` each records its
+                shard (see `join_shards`).
             optimizer: the torch optimiser that trains it, for the learning rate and for resumable records.
             epoch: steps in an epoch.
             at: steps to record (`log_spaced`, `every`, a list), or a whole number n for every n-th.
@@ -113,10 +114,16 @@ class Recorder:
         epoch = Times.parse(epoch, "epoch").every
         if not epoch:
             raise BadInput("epoch must be the number of steps in an epoch, such as len(loader).")
-        self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
-        self._layout = Layout.of(model)
+        self._silent = is_bystander(model)
+        self._model, self._optimizer, self._scheduler = unwrapped(model), optimizer, scheduler
+        model = self._model
+        shard = Shard.of(model)
+        self._layout = Layout.of(model) if shard is None else shard.layout
         self._spare: list[Tensor] = []  # points that have been written, at most three
         resumable = Times.parse(resumable_at, "resumable_at")
+        if shard is not None and (resumable != Times() or probes is not None):
+            what = "resumable_at" if probes is None else "probes"
+            raise BadInput(f"{what} is not for a model in shards: no process has all of it; {shard.remedy[what]}.")
         if optimizer is not None:
             check_optimizer(optimizer, model, self._layout, resumable=resumable != Times())
         self._buffers = persistent_buffers(model)
@@ -130,17 +137,21 @@ class Recorder:
             probes, self.plan.at if probes_at is None else Times.parse(probes_at, "probes_at"), log, budget
         )
         self._epoch = epoch
+        self.steps, self._start, self._own = 0, time.perf_counter(), 0.0
+        self._next = -1
+        if self._silent:
+            return
+        described = {} if shard is None else {"shard": shard.to_json()}
         self._writer = RunWriter(
-            folder,
+            folder if shard is None else shard.folder(folder),
             layout=self._layout,
             epoch=epoch,
-            settings={"recorder": self._describe(), **(settings or {})},
+            settings={"recorder": self._describe(), **described, **(settings or {})},
             dtype=dtype,
             point_dtype=own,
             overwrite=overwrite,
             resume=resume is not False,
         )
-        self.steps, self._on_device, self._start, self._own = 0, 0, time.perf_counter(), 0.0
         try:
             announce(self._writer.folder, self.plan, self.record_size, self.disk_use, note)
             if self._writer.before:
@@ -173,23 +184,24 @@ class Recorder:
             BadInput: when an earlier record could not be written, or the recorder is closed.
         """
         # This runs at every step of somebody's training: about a microsecond unless there is something to record.
-        if self._writer.error is not None or self._next < 0:
+        if self._next < 0 or self._writer.error is not None:
+            if self._silent:
+                self.steps += 1
+                return
             self._writer.check()
         self.steps = now = self.steps + 1
         values = self._values
         if loss is not None and type(loss) is not float:
-            loss = self._number(loss, "loss")
+            loss = values.number(loss, "loss", now)
         values.losses.append(loss)
         if lr is None:
             lr = self._rates.param_groups[0]["lr"]  # loading a state dict replaces the groups: look them up
         if lr is not None and type(lr) is not float:
-            lr = self._number(lr, "lr")
+            lr = values.number(lr, "lr", now)
         values.rates.append(lr)
         if curves:
             for name, value in curves.items():
-                steps, numbers = values.others.setdefault(name, ([], []))
-                numbers.append(value if type(value) is float else self._number(value, name))
-                steps.append(now)
+                values.add(name, value, now)
         if now >= self._next:
             self._arrive(loss, lr)
 
@@ -202,10 +214,9 @@ class Recorder:
         Raises:
             BadInput: when one is no number.
         """
-        for name, value in curves.items():
-            steps, numbers = self._values.others.setdefault(name, ([], []))
-            numbers.append(self._number(value, name))
-            steps.append(self.steps)
+        if not self._silent:
+            for name, value in curves.items():
+                self._values.add(name, value, self.steps)
 
     @property
     def skipped(self) -> dict[str, list[int]]:
@@ -221,7 +232,7 @@ class Recorder:
     @property
     def recorded(self) -> tuple[int, ...]:
         """Steps whose records are on disk under their final names."""
-        return tuple(self._writer.recorded)
+        return () if self._silent else tuple(self._writer.recorded)
 
     def flush(self) -> None:
         """Wait until everything recorded is on disk.
@@ -229,7 +240,8 @@ class Recorder:
         Raises:
             BadInput: when something could not be written.
         """
-        self._writer.flush()
+        if not self._silent:
+            self._writer.flush()
 
     def close(self) -> None:
         """Write what is left, wait until it is on disk, and let go of the folder.
@@ -238,7 +250,7 @@ class Recorder:
             BadInput: when something could not be written.
         """
         self._next = -1
-        if self._finish.detach() is not None:
+        if not self._silent and self._finish.detach() is not None:
             if self._live is not None and self.steps:
                 log.info("%s", self._live.summary(self._trained(), self._own))
             self._tape.finish()
@@ -255,7 +267,7 @@ class Recorder:
 
     def _point(self) -> Tensor:
         """Copy the parameters; into a point that has been written, as fresh memory costs more than the copy."""
-        parameters = {name: p.detach() for name, p in self._model.named_parameters()}
+        parameters = {name: local(p) for name, p in self._model.named_parameters()}
         if not self._spare or not all(p.is_cpu for p in parameters.values()):
             return self._layout.join(parameters)
         point = self._spare.pop()
@@ -303,35 +315,10 @@ class Recorder:
             self._writer.folder,
         )
         for name, value in live.take(names, now, self._layout).items():
-            steps, numbers = self._values.others.setdefault(name, ([], []))
-            steps.append(self.steps)
-            numbers.append(value)
+            self._values.add(name, value, self.steps)
 
     def _copied_buffers(self) -> dict[str, Tensor]:
         return {name: owner.get_buffer(key).detach().clone() for name, (owner, key) in self._buffers.items()}
-
-    def _number(self, value: Any, name: str) -> float | Tensor:
-        """A number as a float; one that lies on a device as a copy that is fetched later, with others."""
-        if not isinstance(value, Tensor):
-            try:
-                return float(value)
-            except (TypeError, ValueError):
-                raise BadInput(f"{name} at step {self.steps} must be a number; got {type(value).__name__}.") from None
-        if value.is_cpu:
-            try:
-                return float(value.item())
-            except RuntimeError:
-                pass
-        if value.numel() != 1:
-            raise BadInput(
-                f"{name} at step {self.steps} is a tensor of shape {list(value.shape)}: give one number, such as its "
-                "mean."
-            )
-        self._on_device += 1
-        if self._on_device > _MOST_ON_DEVICE:
-            self._values.fetch()
-            self._on_device = 0
-        return value.detach().reshape(()).clone()
 
     def _record(self, loss: float | Tensor | None, lr: float | Tensor | None, trained: float) -> None:
         step = self.steps
@@ -363,7 +350,6 @@ class Recorder:
         small = data.point.is_cpu and data.point.nbytes <= _LARGEST_SPARE
         self._writer.write(data, partial(self._spare.append, data.point) if small else lambda: None)
         self._values = self._tape.values = Values(step + 1)
-        self._on_device = 0
 
     def _resumable_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         devices = {p.device for p in self._model.parameters()}
@@ -400,7 +386,7 @@ class Recorder:
         described: dict[str, Any] = {
             "model": type(self._model).__name__,
             "parameters": self._layout.size,
-            "frozen": {name: f"{store.checksum(p):08x}" for name, p in self._frozen.items()},
+            "frozen": {name: f"{store.checksum(local(p)):08x}" for name, p in self._frozen.items()},
             "at": self.plan.at.every or list(self.plan.at.steps),
             "gap": self.plan.gap,
             "resumable_at": self.plan.resumable.every or list(self.plan.resumable.steps),

@@ -16,6 +16,9 @@ from landform.recording._writer import RunWriter
 
 log = logging.getLogger("landform.recording")
 
+# Numbers on a device are fetched together, at the latest after so many.
+_MOST_ON_DEVICE = 4096
+
 
 @dataclass
 class Values:
@@ -26,6 +29,35 @@ class Values:
     rates: list[float | Tensor | None] = field(default_factory=list)
     others: dict[str, tuple[list[int], list[float | Tensor]]] = field(default_factory=dict)
     skipped: dict[str, list[int]] = field(default_factory=dict)
+    on_device: int = 0
+
+    def number(self, value: Any, name: str, step: int) -> float | Tensor:
+        """A number as a float; one that lies on a device as a copy that is fetched later, with others."""
+        if not isinstance(value, Tensor):
+            try:
+                return float(value)
+            except (TypeError, ValueError):
+                raise BadInput(f"{name} at step {step} must be a number; got {type(value).__name__}.") from None
+        if value.is_cpu:
+            try:
+                return float(value.item())
+            except RuntimeError:
+                pass
+        if value.numel() != 1:
+            raise BadInput(
+                f"{name} at step {step} is a tensor of shape {list(value.shape)}: give one number, such as its mean."
+            )
+        self.on_device += 1
+        if self.on_device > _MOST_ON_DEVICE:
+            self.fetch()
+            self.on_device = 0
+        return value.detach().reshape(()).clone()
+
+    def add(self, name: str, value: Any, step: int) -> None:
+        """Add a number to a curve."""
+        steps, numbers = self.others.setdefault(name, ([], []))
+        numbers.append(value if type(value) is float else self.number(value, name, step))
+        steps.append(step)
 
     def curves(self) -> dict[str, Curve]:
         """The values by name."""
