@@ -93,7 +93,7 @@ def gather(place: Path, times: Times = "auto") -> StudyMaterial:
                 "children of each": protocol.children,
                 "onsets": ", ".join(f"{t:g}" for t in protocol.onsets),
                 "samples of kernels": protocol.kernel,
-                "samples of the Hessian, at most": protocol.curved,
+                "samples of the Hessian and of functions, at most": protocol.closely,
             },
             "recipe": {key: one_line(value) for key, value in protocol.recipe.to_json().items() if value is not None},
             "data": {key: one_line(value) for key, value in trajectory.run["settings"]["data"].items()},

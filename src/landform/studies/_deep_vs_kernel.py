@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landform import models, store
 from landform.atlas import Atlas
@@ -45,7 +45,7 @@ SCALES: Mapping[str, Protocol] = {
         onsets=(0.0, 1.0, 4.0, 6.0, 8.0, 12.0, 25.0),
         onset={"epochs": 24.0, "lr": 0.04, "batch_size": 256, "samples": 600},
         curvature=5,
-        curved=4000,
+        closely=4000,
     ),
     # Seconds: shows what the page looks like, and proves nothing.
     "tiny": Protocol(
@@ -215,20 +215,22 @@ def probes_of(protocol: Protocol) -> tuple[list[Probe], list[Probe]]:
         protocol: the study's.
 
     Returns:
-        The probes, and those that look at the Hessian, of some of the training samples.
+        The probes, and those that look at some samples of each set: at the Hessian, and at functions.
     """
     kernel = {"samples": protocol.kernel}
-    names = ["loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine", "function_step"]
+    names = ["loss", "error", "gradient_norm", "distance", "parameter_norm", "step_cosine"]
     found = [get("onset").using(**protocol.onset).at(tuple(protocol.onsets)), get("children").using(**kernel)]
     found += [get("family_plane").at((0.0,)).on("test")]
     found += [get(name) for name in names]
     found += [get(name).using(**kernel) for name in ("kernel_velocity", "kernel_distance")]
-    found += [get("kernel_alignment"), get("function_to_end")]
+    found += [get("kernel_alignment")]
     # One data set is enough for what costs most.
     found += [get("kernel_spectrum").on("train"), get("kernel_distances").using(**kernel).on("train")]
+    functions = [get("function_step"), get("function_to_end")]
     if not protocol.curvature:
-        return found, []
+        return found, functions
     return found, [
+        *functions,
         get("eigenvalues").using(k=10, tol=0.05).at(protocol.curvature).on("train"),
         get("sharpness").using(tol=0.02).at(2 * protocol.curvature).on("train"),
         get("trace").using(tol=0.1).at(protocol.curvature).on("train"),
@@ -376,9 +378,14 @@ def _measure(folder: Path, protocol: Protocol, device: str, seed: int, engine: E
     dataset, net = _parts(protocol, seed)
     train = Landscape(net, dataset, device=device)
     sets = {"train": train, "test": train.on(dataset.test)}
-    probes, curved = probes_of(protocol)
-    if curved:
-        order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(0))
-        few = train.subset(order[: protocol.curved]) if len(order) > protocol.curved else train
-        survey(folder / _run_name(seed), {"train": few}, probes=curved, engine=engine, progress=bar)
+    probes, closely = probes_of(protocol)
+    few = {
+        name: sets[name].subset(_drawn(len(split), protocol.closely)) if len(split) > protocol.closely else sets[name]
+        for name, split in (("train", dataset.train), ("test", dataset.test))
+    }
+    survey(folder / _run_name(seed), few, probes=closely, engine=engine, progress=bar)
     survey(folder / _run_name(seed), sets, probes=probes, engine=engine, progress=bar)
+
+
+def _drawn(count: int, most: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]

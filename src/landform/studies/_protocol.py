@@ -28,7 +28,7 @@ class Protocol:
         records: how many times of a parent are recorded besides, log-spaced, and as many evenly spaced.
         kernel: samples of the kernels that are compared.
         curvature: how many times the Hessian is looked at; 0 for none.
-        curved: training samples that the Hessian is read from, at most.
+        closely: samples of a set, at most, for what costs much: the Hessian, and comparisons of functions.
         seeds: how many parents.
     """
 
@@ -44,7 +44,7 @@ class Protocol:
     records: int = 16
     kernel: int = 64
     curvature: int = 6
-    curved: int = 2000
+    closely: int = 2000
     seeds: int = 3
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class Protocol:
             "records": self.records,
             "kernel": self.kernel,
             "curvature": self.curvature,
-            "curved": self.curved,
+            "closely": self.closely,
             "seeds": self.seeds,
         }
         plain: dict[str, Any] = json.loads(json.dumps(told))
@@ -110,6 +110,6 @@ def protocol_of(described: Mapping[str, Any]) -> Protocol:
         records=told["records"],
         kernel=told["kernel"],
         curvature=told["curvature"],
-        curved=told.get("curved", 50_000),
+        closely=told.get("closely", 50_000),
         seeds=told["seeds"],
     )
