@@ -16,18 +16,17 @@ loader = torch.utils.data.DataLoader(
     torch.utils.data.TensorDataset(data.train.inputs, data.train.targets), batch_size=32, shuffle=True
 )
 model, optimizer, loader = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1), loader)
-EPOCHS = 3
 
 with lf.Recorder(
     "runs/accelerate",
     model,
     optimizer,
     epoch=len(loader),
-    at=lf.log_spaced(12, until=EPOCHS * len(loader)),
+    at=lf.log_spaced(12, until=3 * len(loader)),
     probes=lf.probes.live(landscape.subset(300), ["loss"]),
     budget=0.1,
 ) as recorder:
-    for _ in range(EPOCHS):
+    for _ in range(3):
         for inputs, targets in loader:
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(inputs), targets)

@@ -18,7 +18,7 @@ with lf.Recorder(
     model,
     optimizer,
     epoch=len(loader),
-    at=lf.log_spaced(20, until=EPOCHS * len(loader)),
+    at=lf.log_spaced(10, until=EPOCHS * len(loader)),
     probes=lf.probes.live(landscape.subset(300), ["loss", "gradient_norm"]),
     budget=0.1,
 ) as recorder:
