@@ -52,7 +52,7 @@ class Chromium:
         self._session: str | None = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._send(f"{domain}.enable")
-        self._send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.resize(width, height)
 
     _session: str | None = None
 
@@ -84,6 +84,9 @@ class Chromium:
         if found.get("method") == "Runtime.consoleAPICalled":
             self.console.append(str(about["args"]))
         return found
+
+    def resize(self, width: int, height: int) -> None:
+        self._send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def open(self, url: str) -> None:
         self._send("Page.navigate", url=url)

@@ -154,6 +154,17 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path, fake: Any) -> 
     assert len(fingerprint(tmp_path / "outside", tmp_path)) == 16
 
 
+def test_what_several_processes_record(tmp_path: Path, fake: Any) -> None:
+    first, second = (fake(tmp_path / "wide" / "shards" / f"0000{k}").record(0, 10) for k in range(2))
+    now = live.look(tmp_path)
+    assert [(one.found.name, one.state, one.step) for one in now] == [("wide", "training", 10)]
+    assert "landform survey joins them" in now[0].note
+    assert next(live.watch(tmp_path / "wide")).standing.step == 10
+    first.close()
+    second.close()
+    assert live.look(tmp_path)[0].state == "stopped"
+
+
 def test_a_fingerprint_changes_with_what_is_recorded(tmp_path: Path, fake: Any) -> None:
     run = fake(tmp_path / "mine").record(0)
     before = fingerprint(tmp_path / "mine", tmp_path)

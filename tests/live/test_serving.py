@@ -299,6 +299,8 @@ def test_misuse(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for port in (-1, 65_536):
         with pytest.raises(BadInput, match="is no port"):
             live.serve(folder, port=port)
+    with pytest.raises(BadInput, match="kept up every 0 seconds"):
+        live.serve(folder, port=0, every=0)
     for host in ("203.0.113.7", "no such name"):
         with pytest.raises(BadInput, match="no address of this machine"):
             live.serve(folder, host=host, port=0)
@@ -307,12 +309,24 @@ def test_misuse(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         live.serve(folder, port=0)
 
 
+def _asked_again(line: http.client.HTTPConnection) -> None:
+    line.request("GET", "/live.css")
+    line.getresponse()
+
+
 def test_closing_gives_the_port_back(folder: Path) -> None:
     server = live.serve(folder, port=0)
     port = server.port
     assert ask(server, "/")[0] == 200
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    line.request("GET", "/live.css")
+    assert line.getresponse().read()
     server.close()
     server.wait()
+    # A line that was kept open is none any more.
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        _asked_again(line)
+    line.close()
     with live.serve(folder, port=port) as again:
         assert again.port == port
 

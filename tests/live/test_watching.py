@@ -97,6 +97,17 @@ def test_curves_agree_with_the_trajectory(tmp_path: Path, fake: Any) -> None:
     np.testing.assert_allclose(values, losses.numpy())
 
 
+def test_what_is_measured_during_training(tmp_path: Path, fake: Any) -> None:
+    run = fake(tmp_path / "mine").record(0, 10)
+    run.writer.write_curves(12, {"train/gradient_norm": ([2, 12], [4.0, 2.0]), "accuracy": ([12], [0.5])})
+    run.close()
+    text = next(live.watch(tmp_path / "mine")).text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["gradient_norm", "train", "█▁", "2", "1.2"] in rows
+    assert ["accuracy", "▁", "0.5", "1.2"] in rows
+    assert "train/gradient_norm: 2" in next(live.watch(tmp_path / "mine", curve="train/gradient_norm")).text
+
+
 def test_misuse(tmp_path: Path, fake: Any) -> None:
     fake(tmp_path / "mine").record(0, 10).close()
     with pytest.raises(BadInput, match="is not a run"):

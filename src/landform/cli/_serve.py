@@ -16,6 +16,7 @@ def serve(
     *,
     port: int = 8420,
     host: str = "127.0.0.1",
+    every: float = 2.0,
     open: bool = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -32,12 +33,16 @@ def serve(
         folder: a folder of runs, however deep they lie, or of one run.
         port: where to listen; 0 takes any port that is free.
         host: the address to listen at; 0.0.0.0 lets other machines in, and nobody is asked for a password.
+        every: seconds after which an open page asks for what is new.
         open: open the page in the browser.
         json: print the address as JSON.
     """
     from landform.live import serve as begin
 
-    with begin(folder, host=host, port=port) as server, going_on("The pages are gone, the runs are as they were."):
+    with (
+        begin(folder, host=host, port=port, every=every) as server,
+        going_on("The pages are gone, the runs are as they were."),
+    ):
         if not server.is_local:
             say(
                 f"note: Everyone who can reach {host} on port {server.port} can see these runs, without a password. "

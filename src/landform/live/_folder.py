@@ -15,6 +15,8 @@ from landform.recording._format import CHILDREN, RUN
 
 Kind: TypeAlias = Literal["run", "study", "sweep"]
 
+# What several processes recorded lies in as many folders; the first one's tells how far they are.
+FIRST_SHARD = Path("shards", "00000")
 _KINDS: dict[str, Kind] = {"study.json": "study", "sweep.json": "sweep", RUN: "run"}
 # How far below the folder runs are looked for; and a run's children below one another.
 _DEPTH = 8
@@ -139,6 +141,8 @@ def _within(place: Path, root: Path, name: str, parent: str | None, depth: int, 
         entry.name for entry in entries if entry.name in _KINDS and entry.is_file() and _inside(entry, root, links)
     }
     kind = next((kind for file, kind in _KINDS.items() if file in files), None)
+    if kind is None and (place / FIRST_SHARD / RUN).is_file() and contained(place / FIRST_SHARD / RUN, root):
+        kind = "run"
     if kind is not None:
         yield Found(name or ".", place, kind, parent)
     if depth == 0 or (kind in ("study", "sweep") and name):
@@ -155,7 +159,7 @@ def _within(place: Path, root: Path, name: str, parent: str | None, depth: int, 
 
 
 # Where the folder itself is a run, what is its own and no folder of runs.
-_OWN = {"points", "curves", "atlas", "figures"}
+_OWN = {"points", "curves", "atlas", "figures", "shards"}
 
 
 def _folders(place: Path, root: Path, links: list[str]) -> list[str]:

@@ -8,10 +8,12 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,7 +23,6 @@ from landform.errors import BadInput, try_import
 from landform.live._folder import Found, fingerprint
 from landform.live._runs import Runs
 from landform.live._standing import Standing
-from landform.report import compare, report
 from landform.report._facts import number
 
 if TYPE_CHECKING:
@@ -68,18 +69,20 @@ class Page:
 class Pages:
     """Makes pages of what a folder holds, and keeps those that took work until the runs change."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, every: float) -> None:
         """Take a folder.
 
         Args:
             runs: what it holds.
+            every: seconds after which an open page asks for what is new.
 
         Raises:
             BadInput: when the ``report`` extra is not installed.
         """
-        try_import("jinja2", "report")
-        try_import("plotly", "report")
-        self.runs = runs
+        for module in ("jinja2", "plotly", "matplotlib"):
+            if find_spec(module) is None:  # not imported before they are needed
+                try_import(module, "report")
+        self.runs, self._every = runs, every
         self._kept: OrderedDict[tuple[str, ...], tuple[str, Page]] = OrderedDict()
         self._last: tuple[list[Any], list[Standing], Page] | None = None
         self._making = threading.Lock()
@@ -94,6 +97,11 @@ class Pages:
             The page; lines that were not read yet are drawn when it asks for its rows.
         """
         return Page.of(self._fill("runs.html", **self._folder(chosen, self.runs.look(lines=False))))
+
+    def warm(self) -> None:
+        """Read what the page of the folder needs; what goes wrong shows when somebody asks for it."""
+        with suppress(Exception):
+            self.overview()
 
     def rows(self) -> Page:
         """What the page of the folder shows anew.
@@ -199,6 +207,8 @@ class Pages:
         return _library()
 
     def _made(self, every: Sequence[Found]) -> str:
+        from landform.report import compare, report
+
         with tempfile.TemporaryDirectory(prefix="landform-") as folder:
             path = Path(folder) / "compare.html"
             if len(every) == 1:
@@ -257,7 +267,7 @@ class Pages:
         }
 
     def _fill(self, template: str, **what: Any) -> str:
-        return self._environment.get_template(template).render(what)
+        return self._environment.get_template(template).render(what, every=round(1000 * self._every))
 
     @cached_property
     def _environment(self) -> jinja2.Environment:

@@ -8,6 +8,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,22 +49,25 @@ class Server:
         url: where a browser finds it.
     """
 
-    def __init__(self, folder: str | Path, *, host: str = "127.0.0.1", port: int = PORT) -> None:
+    def __init__(self, folder: str | Path, *, host: str = "127.0.0.1", port: int = PORT, every: float = 2.0) -> None:
         """Begin to answer.
 
         Args:
             folder: a folder of runs, however deep they lie, or of one run.
             host: the address to listen at; others than loopback ones can be reached by other machines.
             port: the port; 0 takes any that is free.
+            every: seconds after which an open page asks for what is new.
 
         Raises:
-            BadInput: when there is no such folder, the address is none of this machine, the port is taken or not
-                ours to take, or the ``report`` extra is not installed.
+            BadInput: when there is no such folder, a number is out of its range, the address is none of this
+                machine, the port is taken or not ours to take, or the ``report`` extra is not installed.
         """
         if not isinstance(port, int) or not 0 <= port <= 65_535:
             raise BadInput(f"Port {port} is no port: give a number from 0 (any free one) to 65535.")
+        if not 0.1 <= every <= 3600:
+            raise BadInput(f"Pages cannot be kept up every {every:g} seconds: give 0.1 to 3600.")
         self.runs = Runs(folder)
-        pages = Pages(self.runs)
+        pages = Pages(self.runs, every)
         self.host = host
         self._http = _open(host, port, partial(_Handler, pages, host, names_of(host)))
         self.port: int = self._http.server_address[1]
@@ -72,6 +76,8 @@ class Server:
         # A short interval, so that closing does not take half a second.
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.2,), daemon=True)
         self._thread.start()
+        # What the first page needs is being read while somebody opens it.
+        threading.Thread(target=pages.warm, daemon=True).start()
 
     @property
     def is_local(self) -> bool:
@@ -101,7 +107,7 @@ class Server:
         return f"Server({str(self.runs.root)!r} at {self.url})"
 
 
-def serve(folder: str | Path, *, host: str = "127.0.0.1", port: int = PORT) -> Server:
+def serve(folder: str | Path, *, host: str = "127.0.0.1", port: int = PORT, every: float = 2.0) -> Server:
     """Serve the pages of a folder of runs: a list that is kept up, the report of each, any of them side by side.
 
     Args:
@@ -109,11 +115,12 @@ def serve(folder: str | Path, *, host: str = "127.0.0.1", port: int = PORT) -> S
         host: the address to listen at; others than loopback ones can be reached by other machines, and nobody is
             asked for a password.
         port: the port; 0 takes any that is free.
+        every: seconds after which an open page asks for what is new.
 
     Returns:
         The server, which answers until it is closed.
     """
-    return Server(folder, host=host, port=port)
+    return Server(folder, host=host, port=port, every=every)
 
 
 class _Http(ThreadingHTTPServer):
@@ -121,6 +128,25 @@ class _Http(ThreadingHTTPServer):
     # On Windows the option would let another process take a port that is in use.
     allow_reuse_address = os.name != "nt"
     request_queue_size = 64
+
+    def __init__(self, *how: Any) -> None:
+        self._lines: set[socket.socket] = set()
+        super().__init__(*how)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._lines.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._lines.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Give the port back, and hang up on browsers that keep a line open."""
+        super().server_close()
+        for line in list(self._lines):
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         # HTTPServer's own would ask the network for this machine's name.

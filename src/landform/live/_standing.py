@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from landform import store
 from landform.engine import status
 from landform.errors import BadInput, Damaged
-from landform.live._folder import Found, contained
+from landform.live._folder import FIRST_SHARD, Found, contained
 from landform.live._writers import Writers, is_shared
 from landform.recording._format import CURVES, POINTS, RUN, read_run
 
@@ -145,7 +145,7 @@ def standing(found: Found, root: Path, writers: Writers, memory: Memory, *, line
     """
     if found.kind != "run":
         return _work(found)
-    folder = found.folder
+    folder = recorded(found.folder)
     if memory.shared is None:
         memory.shared = is_shared(folder)
     training, measuring = writers.hold(folder), writers.hold(folder / "atlas")
@@ -170,6 +170,19 @@ def standing(found: Found, root: Path, writers: Writers, memory: Memory, *, line
     return told
 
 
+def recorded(folder: Path) -> Path:
+    """Where a run's records lie: where several processes record it, the first one's shard, until they are joined.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The folder that holds its description.
+    """
+    first = folder / FIRST_SHARD
+    return first if not (folder / RUN).is_file() and (first / RUN).is_file() else folder
+
+
 def _state(told: Standing, training: bool, measuring: bool, recent: bool) -> State:
     done = told.until is not None and told.records > 0 and told.epoch >= told.until * (1 - 1e-9)
     if training or (recent and not done):
@@ -180,7 +193,7 @@ def _state(told: Standing, training: bool, measuring: bool, recent: bool) -> Sta
 
 
 def _run(found: Found, root: Path, memory: Memory, *, line: bool) -> Standing:
-    folder = found.folder
+    folder = recorded(found.folder)
     path = folder / RUN
     if not contained(path, root):
         raise BadInput(f"{path} leads out of {root}, and nothing outside it is read.")
@@ -191,7 +204,7 @@ def _run(found: Found, root: Path, memory: Memory, *, line: bool) -> Standing:
     records = sorted(
         (int(match[1]), entry) for entry in _files(folder / POINTS, root) if (match := _RECORD.fullmatch(entry.name))
     )
-    step, told, note = 0, {}, ""
+    step, told, note = 0, {}, "" if folder == found.folder else "Recorded in shards: landform survey joins them."
     for at, entry in reversed(records):
         try:
             step, told = at, _told(entry, memory)

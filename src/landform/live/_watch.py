@@ -11,7 +11,7 @@ from landform.engine import duration
 from landform.errors import BadInput
 from landform.live._folder import Found
 from landform.live._history import History, Line
-from landform.live._standing import Memory, Standing, standing
+from landform.live._standing import Memory, Standing, recorded, standing
 from landform.live._text import is_wide, plot, spark
 from landform.live._writers import Writers
 from landform.recording._format import RUN, read_run
@@ -76,11 +76,11 @@ def watch(
     """
     if not every > 0:
         raise BadInput(f"There are {every:g} seconds between two looks: give a number above zero.")
-    folder = Path(run)
+    folder = recorded(Path(run))
     description = read_run(folder)
-    root = folder.resolve()
-    found = Found(folder.resolve().name, root, "run")
-    history, memory = History(root, max(1, description["epoch"])), Memory()
+    root = Path(run).resolve()
+    found = Found(root.name, root, "run")
+    history, memory = History(folder.resolve(), max(1, description["epoch"])), Memory()
     stamp: object = None
     lines: dict[str, Line] = {}
     measured: dict[str, dict[str, Line]] = {}
@@ -92,6 +92,8 @@ def watch(
             raise BadInput(f"{folder} holds no run any more: its {RUN} has gone.")
         if (seen := (now.changed, now.records, now.results, now.state)) != stamp or memory.standing is None:
             stamp, lines, measured = seen, history.curves(), history.measured()
+            for name, told in lines.items():
+                _add_told(name, told, measured)
         drawn = _drawn(curve, lines, measured)
         if drawn is None and not now.going and curve != "loss":
             raise BadInput(_no_curve(curve, lines, measured))
@@ -108,6 +110,14 @@ def _drawn(curve: str, lines: dict[str, Line], measured: dict[str, dict[str, Lin
     if curve in measured:
         return next(iter(measured[curve].values()))
     return None
+
+
+def _add_told(name: str, told: Line, measured: dict[str, dict[str, Line]]) -> None:
+    """Put what the loop told, or a probe measured during training (``train/gradient_norm``), beside a survey's."""
+    where, slash, quantity = name.partition("/")
+    where, quantity = (where, quantity) if slash else ("", name)
+    if name != "loss" and where not in measured.get(quantity, {}):
+        measured.setdefault(quantity, {})[where] = told
 
 
 def _no_curve(curve: str, lines: dict[str, Line], measured: dict[str, dict[str, Line]]) -> str:
@@ -164,6 +174,9 @@ def _epochs(now: Standing) -> str:
 
 def _rows(measured: dict[str, dict[str, Line]], width: int, plain: bool) -> list[str]:
     """One row for each quantity on each set: its course, its last value and when that was."""
+    rates = measured.get("lr", {}).get("")
+    if rates is not None and bool((rates[1] == rates[1][0]).all()):
+        measured = {name: each for name, each in measured.items() if name != "lr"}
     cells = []
     for name in sorted(measured, key=lambda each: (each not in _FIRST, each != "loss", each)):
         for where, (epochs, values) in measured[name].items():

@@ -1,7 +1,7 @@
 // Keeps a page up to date: asks for its pieces again and again, and puts in what has changed.
 (function () {
   "use strict";
-  const EVERY = 2000;
+  const EVERY = Number(document.body.dataset.every);
   const gone = document.querySelector(".gone");
   const piece = document.querySelector("[data-refresh]");
   let tag = null;
@@ -132,7 +132,7 @@
       frame.className = "";
       old.remove();
       shown = mark; coming = false;
-      next = Date.now() + Math.max(1000, 5 * (Date.now() - began)); // drawing is to take a small share of the time
+      next = Date.now() + 5 * (Date.now() - began); // drawing is to take a small share of the time
     });
     frame.src = pages.dataset.page;
     pages.append(frame);
