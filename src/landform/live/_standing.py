@@ -27,8 +27,8 @@ _RECENT = 60.0
 # A folder that changed less than this long ago may change again without its time showing it (nanoseconds).
 _SETTLED = 200_000_000
 # Settings that are no choice of anybody's, and names that several groups of settings have.
-_APART = {"architecture", "fingerprint", "frozen", "how", "parameters", "precision", "source"}
-_SHARED = {"class", "name", "seed"}
+_APART = {"architecture", "class", "epochs", "fingerprint", "frozen", "how", "parameters", "precision", "source"}
+_SHARED = {"name", "seed"}
 # How many records a line is drawn through.
 _LINE = 32
 _RECORD = re.compile(r"(\d{9,})\.safetensors")
@@ -262,7 +262,8 @@ def _single(settings: Mapping[str, Any], group: str = "") -> Iterator[tuple[str,
             yield from _single(value, name)
         elif isinstance(value, str | int | float) and len(str(value)) <= 40:
             plain = f"{value:.4g}" if isinstance(value, float) else str(value)
-            yield (f"{group} {name}" if group and name in _SHARED else name).replace("_", " "), plain
+            own = group not in ("", "recipe") and name in _SHARED
+            yield (f"{group} {name}" if own else name).replace("_", " "), plain
 
 
 def _model(settings: Mapping[str, Any]) -> str:
