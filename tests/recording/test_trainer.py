@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import landform as lf
 from landform.errors import BadInput
-from landform.recording import Trajectory, from_checkpoints, trainer_callback
+from landform.recording import Trajectory, from_checkpoints, merged_run, trainer_callback
 
 TOKENS = (torch.arange(24)[:, None] + torch.arange(8)) % 16
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -112,6 +112,13 @@ def test_adapters_of_peft_are_points(hf: Any, tmp_path: Path) -> None:
     assert atlas["loss"].values[-1] == pytest.approx(float(nn.functional.cross_entropy(outputs, targets)), rel=1e-4)
     saved = from_checkpoints(tmp_path / "out" / "checkpoint-*", tmp_path / "saved", adapted())
     assert torch.equal(saved.points[:], run.points[1:])
+    # In the space of all weights: merged, the losses are the same.
+    whole = merged_run(run, tmp_path / "whole", adapted())
+    assert whole.layout.size == lf.Layout.of(gpt(hf)).size
+    there = lf.survey(whole, landscape(gpt(hf)), probes=["loss"])
+    torch.testing.assert_close(
+        torch.tensor(there["loss"].values), torch.tensor(atlas["loss"].values), rtol=1e-5, atol=0
+    )
 
 
 @pytest.mark.timing

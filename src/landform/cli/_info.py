@@ -19,6 +19,10 @@ _EXTRAS = {
     "yaml": ("PyYAML",),
     "ray": ("ray",),
     "flower": ("flwr",),
+    "lightning": ("lightning",),
+    "transformers": ("transformers", "accelerate"),
+    "peft": ("peft",),
+    "track": ("tensorboard", "wandb", "mlflow-skinny"),
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from landform.recording._distributed import join_shards
     from landform.recording._flower import record_flower
     from landform.recording._lightning import lightning_callback
+    from landform.recording._merged import merged_run
     from landform.recording._trackers import to_mlflow, to_tensorboard, to_wandb
     from landform.recording._trainer import trainer_callback
 
@@ -46,6 +47,7 @@ __all__ = [
     "join_shards",
     "lightning_callback",
     "log_spaced",
+    "merged_run",
     "partner_gap",
     "record_flower",
     "to_mlflow",
@@ -61,6 +63,7 @@ _LATER = {
     "holds_checkpoints": "_checkpoints",
     "join_shards": "_distributed",
     "lightning_callback": "_lightning",
+    "merged_run": "_merged",
     "record_flower": "_flower",
     "to_mlflow": "_trackers",
     "to_tensorboard": "_trackers",
