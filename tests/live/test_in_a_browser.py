@@ -129,12 +129,12 @@ def test_every_kind_of_figure_is_drawn_under_the_policy(tmp_path: Path, chromium
     data = lf.data.digits(per_class=4)
     net = lf.models.build("mlp", inputs=(1, 8, 8), classes=10, width=4, depth=1, seed=0)
     recipe = lf.Recipe(epochs=2, batch_size=20)
-    lf.train(net, data, recipe, out=tmp_path / "mine", recording=lf.Recording(at=[0, 2, 4]), device="cpu")
+    lf.train(net, data, recipe, out=tmp_path / "mine", recording=lf.Recording(at=[0, 4]), device="cpu")
     landscape = lf.Landscape(net, data, device="cpu")
-    lf.survey(tmp_path / "mine", {"train": landscape}, probes=["loss", "eigenvalues", "density", "plane_around"])
+    lf.survey(tmp_path / "mine", {"train": landscape}, probes=["loss", "plane_around"])
     with live.serve(tmp_path, port=0) as server:
         chromium.open(server.url + "show?run=mine")
-        chromium.until(f"{FRAME} && {FRAME}.querySelectorAll('.plot').length > 3")
+        chromium.until(f"{FRAME} && {FRAME}.querySelectorAll('.plot').length > 2")
         chromium.until(
             f"Array.from({FRAME}.querySelectorAll('.plot')).every((place) => place.querySelector('.main-svg, canvas'))"
         )

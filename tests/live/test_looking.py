@@ -240,6 +240,25 @@ def test_how_far_a_sweep_is(tmp_path: Path) -> None:
     lf.sweep(lambda lr, seed=0: {"loss": lr}, {"lr": [0.1, 0.2]}, out=tmp_path / "grid", engine="inline")
     now = live.look(tmp_path)[0]
     assert (now.found.kind, now.state, now.note) == ("sweep", "finished", "2 of 2 done")
+    told = (tmp_path / "grid" / "status.json").read_bytes()
+    (tmp_path.parent / f"{tmp_path.name}.json").write_bytes(told)
+    (tmp_path / "grid" / "status.json").unlink()
+    (tmp_path / "grid" / "status.json").symlink_to(tmp_path.parent / f"{tmp_path.name}.json")
+    assert live.look(tmp_path)[0].note == ""  # what lies outside is not read
+
+
+def test_a_study(tmp_path: Path) -> None:
+    from landform import store
+
+    store.write_json(
+        store.make_folder(tmp_path / "kernel") / "study.json", {"study": "adversarial-kernel", "scale": "own"}
+    )
+    runs = live.Runs(tmp_path)
+    now = runs.look()[0]
+    assert (now.found.kind, now.state, now.what) == ("study", "ended", "study adversarial-kernel, scale own")
+    assert runs.look()[0] is now
+    (tmp_path / "kernel" / "claims.json").write_text("[]")
+    assert runs.look()[0].state == "finished"
 
 
 def test_the_planned_end() -> None:

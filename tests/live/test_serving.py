@@ -208,7 +208,7 @@ def test_links_out_of_the_folder(tmp_path: Path, folder: Path) -> None:
     with live.serve(folder, port=0) as server:
         text = ask(server, "/")[2]
         assert 'data-key="linked"' not in text
-        assert "linked leads out of this folder" in text
+        assert "since they lead out of this folder: linked, one/atlas." in text
         assert ask(server, "/page?run=linked")[0] == 404
         for path in ("/page?run=two", "/page?run=one", "/page?run=deep/one&run=two"):
             status, _, text = ask(server, path)

@@ -261,7 +261,7 @@ class Pages:
             ],
             "folder": str(self.runs.root),
             "title": self.runs.root.name or str(self.runs.root),
-            "left_out": self.runs.listing().left_out,
+            "left_out": _few(self.runs.listing().left_out),
             "chosen": set(chosen),
             "counts": _counts(every),
         }
@@ -353,6 +353,12 @@ def _counts(every: Sequence[Standing]) -> str:
             parts.append(f"{count:,} {state}")
     diverged = sum(each.diverged for each in every)
     return ", ".join([*parts, *([f"{diverged:,} diverged"] if diverged else [])])
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first few of some names."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _query(names: Sequence[str]) -> str:

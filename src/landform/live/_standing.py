@@ -144,7 +144,7 @@ def standing(found: Found, root: Path, writers: Writers, memory: Memory, *, line
         How it stands; what cannot be read is told as its note.
     """
     if found.kind != "run":
-        return _work(found)
+        return _work(found, root, memory)
     folder = recorded(found.folder)
     if memory.shared is None:
         memory.shared = is_shared(folder)
@@ -330,22 +330,33 @@ def _files(place: Path, root: Path) -> Iterator[os.DirEntry[str]]:
         return
 
 
-def _work(found: Found) -> Standing:
+def _work(found: Found, root: Path, memory: Memory) -> Standing:
     """How far a study or a sweep is."""
-    try:
-        told = status(found.folder)
-    except (BadInput, KeyError, TypeError):
-        changed = _changed(found.folder) / 1e9
-        return Standing(found, "ended", what=found.kind, changed=changed)
-    failed = f", {len(told.failed)} failed" if told.failed else ""
-    states: dict[str, State] = {"running": "training", "finished": "finished", "stopped": "stopped"}
-    return Standing(
-        found,
-        states.get(told.state, "ended"),
-        what=f"{found.kind}: {told.what}",
-        changed=told.told,
-        note=f"{told.done:,} of {told.total:,} done{failed}",
-    )
+    folder = found.folder
+    stamp = tuple(_changed(folder / name) for name in (f"{found.kind}.json", "status.json", "claims.json"))
+    if memory.standing is not None and memory.stamp == stamp and not memory.standing.going:
+        return memory.standing
+    what: str = found.kind
+    with suppress(BadInput, KeyError):
+        about = store.read_json(folder / f"{found.kind}.json")
+        what = f"{what} {about['study']}, scale {about['scale']}"
+    # A study says what it found when it is done, whether or not it told how far it was.
+    told = Standing(found, "finished" if stamp[2] else "ended", what=what, changed=max(stamp) / 1e9)
+    if contained(folder / "status.json", root):
+        with suppress(BadInput, KeyError, TypeError):
+            work = status(folder)
+            failed = f", {len(work.failed)} failed" if work.failed else ""
+            told = replace(
+                told,
+                state=_STATES.get(work.state, "ended"),
+                changed=work.told,
+                note=f"{work.done:,} of {work.total:,} done{failed}",
+            )
+    memory.stamp, memory.standing = stamp, told
+    return told
+
+
+_STATES: dict[str, State] = {"running": "training", "finished": "finished", "stopped": "stopped"}
 
 
 def _changed(path: Path) -> int:
