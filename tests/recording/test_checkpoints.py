@@ -82,6 +82,7 @@ def test_folders_of_a_trainer(tmp_path: Path, shards: bool) -> None:
     more = states(4)
     as_trainer(tmp_path / "more", more, shards=shards)
     os.rename(tmp_path / "more" / "checkpoint-200", tmp_path / "out" / "checkpoint-200")
+    assert find_checkpoints(tmp_path / "o*" / "checkpoint-1*0")[0] == tmp_path / "out" / "checkpoint-100"
     again = from_checkpoints(tmp_path / "out", tmp_path / "run", net())
     assert again.steps == [50, 100, 150, 200]
     assert again.curves["loss"][0].tolist() == list(range(25, 201, 25))
@@ -194,6 +195,8 @@ def test_misuse_is_told(tmp_path: Path) -> None:
     broken.mkdir()
     torch.save(states(1)[0], broken / "pytorch_model.bin")
     (broken / "trainer_state.json").write_text("{", encoding="utf-8")
+    (tmp_path / "sharded").mkdir()
+    (tmp_path / "sharded" / "__0_0.distcp").write_bytes(b"")
     index = tmp_path / "checkpoint-8"
     index.mkdir()
     (index / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../secret"}}', encoding="utf-8")
@@ -203,6 +206,7 @@ def test_misuse_is_told(tmp_path: Path) -> None:
         ("step5.pt", "holds no state dict .its entries are a."),
         ("empty", "holds no weights that could be told apart"),
         ("gone.pt", "There is no checkpoint"),
+        ("sharded", "make a file of it first"),
         ("gone-*", "No checkpoint matches"),
         ("checkpoint-7", "trainer_state.json is not what a Trainer writes"),
         ("checkpoint-8", "names ../../secret, which is not beside it"),

@@ -19,15 +19,28 @@ from landform.recording import Recorder, Trajectory, join_shards
 WORKER = Path(__file__).with_name("two_processes.py")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(*arguments: object) -> None:
     if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
         pytest.skip("this torch has no gloo")
-    folder: Path = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", WORKER, folder]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", WORKER, *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("two")
+    two(folder)
     return folder
+
+
+@pytest.mark.timing
+def test_the_budget_is_kept_by_the_first_process(tmp_path: Path) -> None:
+    two(tmp_path, "budget")
+    told = torch.load(tmp_path / "budget.pt", weights_only=True)
+    assert 0 < told["overhead"] < 0.1
+    assert told["skipped"] == Trajectory(tmp_path / "budget").skipped
+    assert len(told["skipped"]["train/loss"]) > 100
 
 
 def found(folder: Path, rank: int = 0) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import re
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +282,21 @@ def test_large_values_are_for_a_survey(tmp_path: Path) -> None:
         lf.probes.live({"train": 3}, ["loss"])  # type: ignore[dict-item]
     with pytest.raises(BadInput, match="error cannot be measured on train"):
         lf.probes.live(lf.Landscape(nn.Linear(4, 2), (INPUTS, torch.zeros(40, 2)), loss="mse"), ["error"])
+
+
+def test_nothing_is_held_between_measurements(tmp_path: Path) -> None:
+    model = net()
+    landscape = lf.Landscape(net(), (INPUTS, LABELS))
+    seen: list[weakref.ref[Tensor]] = []
+    probes = lf.probes.live(landscape, ["loss", "gradient_norm"]) | {
+        "seen": lambda now: len(seen.append(weakref.ref(now.point)) or seen)  # type: ignore[func-returns-value]
+    }
+    with Recorder(tmp_path / "run", model, epoch=5, at=[0, 2], pairs=None, probes=probes, budget=None) as recorder:
+        for _ in range(3):
+            recorder.step()
+        gc.collect()
+        assert len(seen) == 2
+        assert not any(point() is not None for point in seen)
 
 
 def test_log_spaced_probes(tmp_path: Path) -> None:

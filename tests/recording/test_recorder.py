@@ -132,7 +132,7 @@ def test_a_tensor_that_changes_later_is_recorded_as_it_was(tmp_path: Path) -> No
 
 def test_numbers_on_a_device_are_kept_there_until_a_record(tmp_path: Path, monkeypatch) -> None:
     """The path a loss on a GPU takes, with tensors that say they are elsewhere."""
-    monkeypatch.setattr("landform.recording._recorder._MOST_ON_DEVICE", 5)
+    monkeypatch.setattr("landform.recording._tape._MOST_ON_DEVICE", 5)
 
     class Elsewhere(torch.Tensor):
         is_cpu = False

@@ -105,6 +105,7 @@ def about_run(folder: Path) -> dict[str, Any]:
         "pairs": len(run.pairs),
         "children": [child.folder.name for child in run.children],
         "curves": sorted(run.curves),
+        "left_out": [f"{name} at {len(steps)} times" for name, steps in sorted(run.skipped.items())],
         "disk_use": store.size_text(run.disk_use),
         "damaged": [str(path) for path in run.damaged],
         "measured": list(atlas.names()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -94,14 +95,17 @@ class _Seen:
 
     def __init__(self, landscapes: dict[str, Landscape]) -> None:
         self.landscapes = landscapes
-        self._now: Now | None = None
+        self._now: Callable[[], Now | None] = lambda: None
         self._moments: dict[str | None, Moment] = {}
         self._start: Record | None = None
 
     def moment(self, now: Now, name: str | None, *, start: bool) -> Moment:
         """The present time, on one set."""
-        if now is not self._now:
-            self._now, self._moments = now, {}
+        if now is not self._now():
+            moments: dict[str | None, Moment] = {}
+            self._moments = moments
+            # What was read and computed is let go with the time that it belongs to.
+            self._now = weakref.ref(now, lambda _: moments.clear())
         if start and (self._start is None or now.step == 0):
             self._start = cast(Record, _here(now)) if now.step == 0 else Trajectory(now.folder).records[0]
         if name not in self._moments:

@@ -93,6 +93,11 @@ def open_checkpoint(path: Path, *, trusted: bool) -> Checkpoint:
         place = path / name
         if place.is_file():
             return _join(path, _shards(place) if name.endswith(".json") else [place], trusted)
+    if any(path.glob("*.distcp")):
+        raise BadInput(
+            f"{path} was saved by torch.distributed.checkpoint: make a file of it first, by dcp_to_torch_save(folder, "
+            "file) of torch.distributed.checkpoint.format_utils."
+        )
     held = [file for file in sorted(path.iterdir()) if file.suffix in (".safetensors", ".pt", ".pth", ".ckpt")]
     if len(held) == 1:
         return _join(path, held, trusted)

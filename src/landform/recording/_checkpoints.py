@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import glob
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -20,8 +20,6 @@ from landform.recording._state import persistent_buffers
 from landform.recording._times import Times
 from landform.recording._trajectory import Trajectory
 from landform.recording._writer import RunWriter
-
-log = logging.getLogger("landform.recording")
 
 # How a Trainer's log calls what a run calls otherwise, and what is no measurement.
 _RENAMED = {"learning_rate": "lr"}
@@ -140,8 +138,8 @@ def find_checkpoints(given: str | Path | Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for each in several:
         path = Path(each)
-        if not path.exists() and any(sign in path.name for sign in "*?["):
-            inside = sorted(path.parent.glob(path.name), key=_by_number)
+        if not path.exists() and any(sign in str(path) for sign in "*?["):
+            inside = sorted(map(Path, glob.glob(str(path))), key=_by_number)
             if not inside:
                 raise BadInput(f"No checkpoint matches {path}.")
             found += inside

@@ -79,7 +79,7 @@ def _kind() -> Any:
                 optimizers[0] if len(optimizers) == 1 else None,
                 options,
                 per_epoch=-(-trainer.num_training_batches // trainer.accumulate_grad_batches),
-                steps=trainer.estimated_stepping_batches,
+                steps=trainer.estimated_stepping_batches if options["at"] is None else None,
                 done=trainer.global_step,
                 first=trainer.is_global_zero,
             )

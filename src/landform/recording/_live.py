@@ -217,6 +217,19 @@ class Live:
         log.warning("Probe %s failed at step %d and is taken no more: %s", name, step, text)
 
 
+def synchronize(model: nn.Module) -> None:
+    """Wait until a device has done what it was given.
+
+    Args:
+        model: the model that lies there.
+    """
+    kinds = {parameter.device.type for parameter in model.parameters()}
+    if "cuda" in kinds:
+        torch.cuda.synchronize()
+    if "mps" in kinds:
+        torch.mps.synchronize()
+
+
 @contextmanager
 def _unseen(now: Now, layout: Layout) -> Iterator[list[str]]:
     """Let something look at the model, and leave training as it was: weights, buffers, modes, gradients, generators.
@@ -228,8 +241,8 @@ def _unseen(now: Now, layout: Layout) -> Iterator[list[str]]:
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(p, p.grad) for p in model.parameters()]
     devices = {p.device for p in model.parameters()}
-    if any(device.type == "cuda" for device in devices):
-        devices |= {torch.device("cuda", number) for number in range(torch.cuda.device_count())}
+    if any(device.type == "cuda" for device in devices):  # asking about others would take memory on them
+        devices.add(torch.device("cuda", torch.cuda.current_device()))
     generators = generator_state(devices)
     for parameter, _ in gradients:
         parameter.grad = None

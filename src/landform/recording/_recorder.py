@@ -23,7 +23,7 @@ from landform.errors import BadInput
 from landform.layout import Layout
 from landform.recording._distributed import Shard, is_bystander, local, unwrapped
 from landform.recording._format import RecordData, record_path, storage_type
-from landform.recording._live import Live, LiveProbes, Log, Now
+from landform.recording._live import Live, LiveProbes, Log, Now, synchronize
 from landform.recording._sizes import Sizes, announce
 from landform.recording._state import check_optimizer, generator_state, optimizer_state, persistent_buffers
 from landform.recording._tape import Tape, Values, finish_forgotten
@@ -282,8 +282,8 @@ class Recorder:
     def _arrive(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
         """Measure and record what is due at the present step."""
         live = self._live if self._live is not None and self.steps in self._live.at else None
-        if live is not None and any(p.is_cuda for p in self._model.parameters()):
-            torch.cuda.synchronize()  # or training still under way would count as measuring
+        if live is not None:
+            synchronize(self._model)  # or training still under way would count as measuring
         start = time.perf_counter()
         trained = start - self._start - self._own
         if live is not None:
