@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from written_runs import Fake
 from landform import live
 from landform.errors import BadInput
 from landform.live._guard import is_ours, names_of
+from landform.live._pages import Pages
 
 
 def written(place: Path, fake: Any) -> Path:
@@ -100,6 +103,19 @@ def test_what_has_not_changed_is_not_sent_again(server: live.Server, folder: Pat
     assert status == 200
     assert 'data-key="third"' in text
     assert headers["ETag"] != tag
+
+
+def test_rows_are_filled_in_anew_only_when_something_has_happened(folder: Path, fake: Any) -> None:
+    pages = Pages(live.Runs(folder), 2.0)
+    for place in folder.rglob("*"):
+        if place.is_dir() or place.name == "run.json":
+            os.utime(place, (1e9, 1e9))
+    first = pages.rows()
+    time.sleep(0.6)  # a listing is good for half a second
+    assert pages.rows() is first
+    fake(folder / "late").record(0).close()
+    time.sleep(0.6)
+    assert pages.rows() is not first
 
 
 def test_the_report_of_a_run(still: live.Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,5 +55,10 @@ def write_runs(root: Path, count: int) -> list[str]:
         run.close()
     back.close()
     for k in range(8, count):
-        shutil.copytree(root / "grid-0" / f"mlp-{k % 8}", root / f"grid-{k // 50}" / f"mlp-{k}")
+        shutil.copytree(
+            root / "grid-0" / f"mlp-{k % 8}",
+            root / f"grid-{k // 50}" / f"mlp-{k}",
+            ignore=shutil.ignore_patterns(".lock"),
+            copy_function=os.link,
+        )
     return [f"grid-{k // 50}/mlp-{k}" for k in range(count)]

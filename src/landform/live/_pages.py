@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Pages kept, of a few hundred kilobytes each; and runs that are set side by side.
 _KEPT, _SIDE_BY_SIDE = 16, 12
+_SCRIPT = "text/javascript; charset=utf-8"
 # How many settings in which the runs differ are told with each.
 _TOLD = 4
 # Size of a line in a row of the table.
@@ -84,7 +86,7 @@ class Pages:
                 try_import(module, "report")
         self.runs, self._every = runs, every
         self._kept: OrderedDict[tuple[str, ...], tuple[str, Page]] = OrderedDict()
-        self._last: tuple[list[Any], list[Standing], Page] | None = None
+        self._last: tuple[Any, list[Standing], Page] | None = None
         self._making = threading.Lock()
 
     def overview(self, chosen: Sequence[str] = ()) -> Page:
@@ -110,12 +112,16 @@ class Pages:
             A piece of HTML.
         """
         every = self.runs.look(lines=True)
+        if self._last is None:  # the first page stands: what the first report needs takes a second to load
+            threading.Thread(target=import_module, args=("landform.report._page",), daemon=True).start()
+        listing = self.runs.listing()
+        names = ([(each.name, each.parent) for each in listing.found.values()], listing.left_out)
+        last = self._last
         # What has not changed is the same object as before.
-        state = [*map(id, every), *map(id, self.runs.listing().found.values()), self.runs.listing().left_out]
-        if self._last is None or self._last[0] != state:
-            page = Page.of(self._fill("rows.html", **self._folder((), every)))
-            self._last = state, every, page
-        return self._last[2]
+        if last is None or last[0] != names or [*map(id, last[1])] != [*map(id, every)]:
+            last = names, every, Page.of(self._fill("rows.html", **self._folder((), every)))
+            self._last = last
+        return last[2]
 
     def show(self, names: Sequence[str]) -> Page:
         """The page around a report or a comparison.
@@ -188,16 +194,17 @@ class Pages:
         Returns:
             The file.
         """
-        return self._assets[name]
+        return self._plotly if name == "plotly.js" else self._own[name]
 
     @cached_property
-    def _assets(self) -> dict[str, Page]:
+    def _own(self) -> dict[str, Page]:
+        kinds = {"live.css": "text/css; charset=utf-8", "live.js": _SCRIPT}
         read = files("landform.live")
-        return {
-            "live.css": Page.of(read.joinpath("live.css").read_bytes(), "text/css; charset=utf-8"),
-            "live.js": Page.of(read.joinpath("live.js").read_bytes(), "text/javascript; charset=utf-8"),
-            "plotly.js": Page.of(self._library, "text/javascript; charset=utf-8"),
-        }
+        return {name: Page.of(read.joinpath(name).read_bytes(), kind) for name, kind in kinds.items()}
+
+    @cached_property
+    def _plotly(self) -> Page:
+        return Page.of(self._library, _SCRIPT)
 
     @cached_property
     def _library(self) -> str:

@@ -139,10 +139,9 @@ def _frame(
     width, height = max(40, size[0]), max(12, size[1])
     dot = "-" if plain else "·"
     head = [now.found.name, _STATES[now.state], _epochs(now)]
+    left = "" if now.left is None else f", about {duration(now.left)} left"
     if now.seconds >= 1:
-        head.append(f"{duration(now.seconds)} of training")
-    if now.left is not None:
-        head.append(f"about {duration(now.left)} left")
+        head.append(f"{duration(now.seconds)}{left}")
     about = [now.what, f"{now.records:,} records", f"last change {_ago(now.changed)}"]
     rows = _rows(measured, width, plain)
     if len(rows) > (fit := max(4, height - _AROUND - _LEAST)):
