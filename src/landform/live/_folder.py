@@ -103,19 +103,19 @@ def fingerprint(folder: Path, root: Path) -> str:
     """
     digest = blake2b(digest_size=8)
     seen: set[tuple[int, int]] = set()
-    stack = [folder]
+    stack = [str(folder)]
     while stack:
         place = stack.pop()
         try:
             about = os.stat(place)
             with os.scandir(place) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
+                entries = list(listed)
         except OSError:
             continue
         if (about.st_dev, about.st_ino) in seen:
             continue
         seen.add((about.st_dev, about.st_ino))
-        stamp = about.st_mtime_ns
+        stamp, below = about.st_mtime_ns, []
         for entry in entries:
             if entry.is_symlink() and not contained(entry.path, root):
                 raise BadInput(
@@ -123,9 +123,10 @@ def fingerprint(folder: Path, root: Path) -> str:
                     "serve a folder that holds both."
                 )
             if entry.is_dir():
-                stack.append(Path(entry.path))
+                below.append(entry.path)
             elif entry.name == RUN:
                 stamp = entry.stat().st_mtime_ns
+        stack += sorted(below)
         digest.update(os.fsencode(place) + b"\0" + stamp.to_bytes(16, "little", signed=True))
     return digest.hexdigest()
 
