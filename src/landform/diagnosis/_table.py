@@ -101,7 +101,11 @@ def read_table(path: str | Path) -> Table:
     text = store.read_text(path).lstrip("\ufeff")
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    lines = [line for line in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in line)]
+    try:
+        every = list(csv.reader(io.StringIO(text), delimiter=separator))
+    except csv.Error as why:
+        raise BadInput(f"{path} is no table ({why}): give cells separated by commas, semicolons or tabs.") from None
+    lines = [line for line in every if any(cell.strip() for cell in line)]
     if not lines:
         raise BadInput(f"{path} is empty: give a table with a line of names and a row for each network.")
     names = [name.strip() for name in lines[0]]

@@ -130,6 +130,15 @@ class RawFile:
             raise BadInput(f"{self.path} was cut short while it was read, in {name}: put back a good copy.")
 
 
+def _place(one: Mapping[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
+    """Type, shape, begin and end of a tensor as a header tells them."""
+    start, stop = one["data_offsets"]
+    shape = tuple(one["shape"])
+    if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+        raise ValueError(f"{one} is no place of a tensor")
+    return str(one["dtype"]), shape, start, stop
+
+
 def open_safetensors(path: Path) -> RawFile:
     """Read and check the header of a safetensors file.
 
@@ -159,7 +168,7 @@ def open_safetensors(path: Path) -> RawFile:
     try:
         parsed: dict[str, Any] = json.loads(header)
         metadata = {str(key): str(value) for key, value in (parsed.pop("__metadata__", None) or {}).items()}
-        places = {name: (str(one["dtype"]), tuple(one["shape"]), *one["data_offsets"]) for name, one in parsed.items()}
+        places = {name: _place(one) for name, one in parsed.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
         raise _broken(path, f"its header makes no sense: {why}") from None
     held: dict[str, Held] = {}
@@ -170,8 +179,6 @@ def open_safetensors(path: Path) -> RawFile:
                 f"{path} holds {name} in the type {code}, of which no merge can be made: give weights in float16, "
                 "bfloat16, float32 or float64."
             )
-        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-            raise _broken(path, f"the place of {name} makes no sense")
         held[name] = Held(_DTYPES[code], shape, 8 + count + start)
         if start != end or stop - start != held[name].bytes:
             raise _broken(path, f"{name} does not lie where its header says")

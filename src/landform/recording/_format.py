@@ -182,6 +182,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     missing = [name for name, kind in kinds.items() if name not in run or not isinstance(run[name], kind)]
     if missing:
         raise Damaged(f"{path} is damaged (its {', '.join(missing)} is missing): put back a good copy.")
+    kind = getattr(torch, run["dtype"], None)
+    wrong = "dtype" if not isinstance(kind, torch.dtype) else "epoch" if run["epoch"] < 1 else None
+    if wrong:
+        raise Damaged(f"{path} is damaged (its {wrong} is {run[wrong]!r}): put back a good copy.")
     return run
 
 
