@@ -68,7 +68,7 @@ def live(
                     f"{probe.name} cannot be measured{f' on {name}' if name else ''}: {refusal.rstrip('.')}."
                 )
             label = probe.name if name is None else f"{name}/{probe.name}"
-            found[label] = _function(probe, name, seen, label)
+            found[label] = _Taken(probe, name, seen)
     if not found:
         raise BadInput("There is no probe to take: give at least one.")
     return found
@@ -125,18 +125,29 @@ def _here(now: Now) -> _Here:
     return _Here(now.step, now.epoch, now.point, now.buffers, now.lr)
 
 
-def _function(probe: Probe, name: str | None, seen: _Seen, label: str) -> Callable[[Now], dict[str, float]]:
-    front = "" if name is None else f"{name}/"
+@dataclass
+class _Taken:
+    """A probe as a function of the present time.
 
-    def taken(now: Now) -> dict[str, float]:
-        moment = seen.moment(now, name, start="start" in probe.needs)
+    Attributes:
+        cost: what it takes: in gradients on which set, how many. A recorder foretells the first time by it.
+    """
+
+    probe: Probe
+    set: str | None
+    seen: _Seen
+
+    @property
+    def cost(self) -> tuple[str, float]:
+        return (f"gradients on {self.set}", self.probe.cost)
+
+    def __call__(self, now: Now) -> dict[str, float]:
+        moment = self.seen.moment(now, self.set, start="start" in self.probe.needs)
+        front = "" if self.set is None else f"{self.set}/"
         numbers: dict[str, float] = {}
-        for quantity, value in probe.take(moment).items():
+        for quantity, value in self.probe.take(moment).items():
             numbers |= _flat(front + quantity, value)
         return numbers
-
-    taken.__name__ = label
-    return taken
 
 
 def _flat(name: str, value: Value) -> dict[str, float]:

@@ -23,6 +23,10 @@ log = logging.getLogger("landform.recording")
 
 # The rest of the budget is for what cannot be foreseen: a measurement that takes longer than before, the next record.
 _HELD_BACK = 0.9
+# What a probe takes the first time is foretold from what cheaper ones took, and may be this many times as much.
+_UNSURE = 2.0
+# Counts below this say nothing about the price of one.
+_LEAST_COST = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,22 +70,22 @@ class _Account:
     failure: str = ""
 
     @property
-    def expected(self) -> float:
-        """Seconds that the next time will take, as far as is known."""
-        return max(self.last, self.seconds / max(self.taken, 1))
+    def cost(self) -> tuple[str, float] | None:
+        """How much it takes, counted in something whose price others tell too; None where nobody says."""
+        return getattr(self.probe, "cost", None)
 
-    @property
-    def wanted(self) -> float:
+    def wanted(self, expected: float) -> float:
         """Seconds it would have taken to be taken every time, this one included."""
-        return self.seconds + self.expected * (1 + len(self.skipped))
+        return self.seconds + expected * (1 + len(self.skipped))
 
 
 class Live:
     """Probes that a recorder takes while training goes on, and their accounts.
 
-    A probe is left out where, with what it took the last time, the recorder's own seconds would exceed the budget. Each
-    probe has an equal share of the budget, and what one does not need is shared by the others. The first measurement is
-    taken in any case: nobody knows before what it takes.
+    A probe is left out where, with what it took before, the recorder's own seconds would exceed the budget. Each probe
+    has an equal share of the budget, and what one does not need is shared by the others. What a probe takes the first
+    time is foretold where it says how much it costs (an attribute ``cost``: in which unit, how many) from what others
+    of that unit took; the cheap ones, and those that say nothing, are tried once in any case.
 
     Attributes:
         at: when they are due.
@@ -138,14 +142,18 @@ class Live:
         if not math.isinf(self.budget):
             allowed = _HELD_BACK * self.budget * trained
             left, spent = allowed - (own - sum(account.seconds for account in sound.values())), own
+            expected = {name: self._expected(account) for name, account in sound.items()}
             # Those that want least are served first: what they leave of an equal share is for the others.
-            for place, (name, account) in enumerate(sorted(sound.items(), key=lambda each: each[1].wanted)):
-                share = min(account.wanted, left / (len(sound) - place))
+            for place, name in enumerate(sorted(sound, key=lambda name: sound[name].wanted(expected[name] or 0.0))):
+                account, seconds = sound[name], expected[name]
+                if seconds is None:  # nobody knows: it is taken, once
+                    continue
+                share = min(account.wanted(seconds), left / (len(sound) - place))
                 left -= max(share, account.seconds)
-                spent += account.expected
-                if account.taken and (account.seconds + account.expected > share or spent > allowed):
+                if account.seconds + seconds > share or spent + seconds > allowed:
                     chosen.remove(name)
-                    spent -= account.expected
+                else:
+                    spent += seconds
         left_out = [name for name in self._accounts if name not in chosen]
         for name in left_out:
             self._accounts[name].skipped.append(step)
@@ -208,6 +216,21 @@ class Live:
         share = own / trained if trained > 0 else math.inf
         limit = "" if math.isinf(self.budget) else f", of {self.budget:.2%} allowed"
         return f"Measured during training: {', '.join(parts)}; the recorder took {share:.2%} of its time{limit}."
+
+    def _expected(self, account: _Account) -> float | None:
+        """Seconds that a probe's next time will take, as far as is known; None where it has to be tried."""
+        if account.taken:
+            return max(account.last, account.seconds / account.taken)
+        if account.cost is None:
+            return None
+        unit, number = account.cost
+        same = [(other, other.cost[1]) for other in self._accounts.values() if other.cost and other.cost[0] == unit]
+        prices = [other.last / count for other, count in same if other.taken and count >= _LEAST_COST]
+        if prices:
+            return _UNSURE * number * min(prices)
+        untried = [count for other, count in same if not other.taken]
+        # The cheap ones first: they tell what the others will take.
+        return None if number <= max(1.0, min(untried)) else math.inf
 
     def _failed(self, name: str, account: _Account, step: int, why: Exception) -> None:
         text = _line(why) if isinstance(why, BadInput) else f"{type(why).__name__}: {_line(why)}"
