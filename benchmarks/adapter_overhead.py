@@ -5,7 +5,7 @@ Face Trainer; those that are not installed are named and passed over. Printed ar
 from the first step to the last, what the recorder says that it took, how often the probes were taken, and whether the
 weights are the same to the bit.
 
-    python benchmarks/adapter_overhead.py [--seconds 20] [--repeats 3] [--budget 0.03] [--ways loop lightning trainer]
+    python benchmarks/adapter_overhead.py [--seconds 10] [--repeats 3] [--budget 0.03] [--ways loop lightning trainer]
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ WAYS: dict[str, tuple[Way, str]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each training")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each training")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budget", type=float, default=0.03)
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
