@@ -83,7 +83,7 @@ SCALES: Mapping[str, EmergentProtocol] = {
             ),
             "cnn": Subject("cifar10", "small_cnn", {"per_class": 500}, {"width": (16, 32, 32)}, looks=6),
             "resnet": Subject(
-                "cifar10", "resnet20", {"per_class": 500}, {"width": 8, "norm": "group"}, samples=250, looks=4
+                "cifar10", "resnet20", {"per_class": 500}, {"width": 4, "norm": "group"}, samples=150, looks=4
             ),
         },
         recipe=replace(_FREE, epochs=12.0, batch_size=64),
