@@ -390,3 +390,26 @@ def test_a_forked_child_does_not_prolong_the_lock(tmp_path: Path) -> None:
     done.set()
     child.join()
     assert child.exitcode == 0
+
+
+def test_locks_are_seen_in_either_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = store.Lock(tmp_path)
+    assert store.Writers().hold(tmp_path)
+    monkeypatch.setattr("landform.store._writers._LOCKS", tmp_path / "nothing")
+    assert store.Writers().hold(tmp_path)
+    lock.release()
+    assert not store.Writers().hold(tmp_path)
+    assert not store.Writers().hold(tmp_path / "elsewhere")
+    monkeypatch.undo()
+    assert not store.Writers().hold(tmp_path)
+
+
+def test_another_device_number_is_settled_by_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = store.Lock(tmp_path)
+    inode = (tmp_path / ".lock").stat().st_ino
+    table = tmp_path / "locks"
+    monkeypatch.setattr("landform.store._writers._LOCKS", table)
+    for process, held in ((os.getpid(), True), (os.getpid() + 1, False)):
+        table.write_text(f"1: FLOCK  ADVISORY  WRITE {process} 7f:7f:{inode} 0 EOF\n")
+        assert store.Writers().hold(tmp_path) is held
+    lock.release()

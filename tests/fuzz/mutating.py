@@ -16,11 +16,15 @@ from landform import store
 
 # Values that nobody who reads a file should trust.
 STRANGE: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, "", "x", "../../outside/canary", "/etc/passwd",
-    "nan", "\u0000", "a" * 300, [], [[]], {}, {"": None}, [None], ["x"], [1, 2, 3], [2**62, 2**62], "é\U0001f4a5",
+    None, True, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, "", "x", "../../outside/canary",
+    "/etc/passwd", "nan", "\u0000", "a" * 300, [], [[]], {}, {"": None}, [None], ["x"], [1, 2, 3],
+    [2**62, 2**62],
+    "é\U0001f4a5",
 )  # fmt: skip
-WORDS = (b"nan", b"inf", b"-1", b"0", b"1e999", b"99999999999999999999", b"null", b"true", b"\xff\xfe", b"\x00", b",", b"\n",
-         b"../../outside/canary", b"{", b"}", b'"', b":", b"@")  # fmt: skip
+WORDS = (
+    b"nan", b"inf", b"-1", b"0", b"1e999", b"99999999999999999999", b"null", b"true", b"\xff\xfe", b"\x00", b",", b"\n",
+    b"../../outside/canary", b"{", b"}", b'"', b":", b"@",
+)  # fmt: skip
 
 
 def bent(plain: Any, draw: random.Random) -> Any:

@@ -15,8 +15,8 @@ from landform import live
 from landform.errors import BadInput
 from landform.live._folder import fingerprint
 from landform.live._standing import _until
-from landform.live._writers import Writers, _refused, is_shared
 from landform.recording import Trajectory
+from landform.store import is_shared
 
 
 def names(folder: Path, **how: Any) -> list[str]:
@@ -190,38 +190,10 @@ def test_names_are_looked_up_and_never_opened(tmp_path: Path, fake: Any) -> None
         live.look(tmp_path / "file")
 
 
-def test_locks_are_seen_in_either_way(tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = fake(tmp_path / "mine").record(0)
-    lock = tmp_path / "mine" / ".lock"
-    assert _refused(lock)
-    assert Writers().hold(tmp_path / "mine")
-    monkeypatch.setattr("landform.live._writers._LOCKS", tmp_path / "nothing")
-    assert Writers().hold(tmp_path / "mine")
-    run.close()
-    assert not _refused(lock)
-    assert not Writers().hold(tmp_path / "mine")
-    assert not Writers().hold(tmp_path / "elsewhere")
-    monkeypatch.undo()
-    assert not Writers().hold(tmp_path / "mine")
-
-
-def test_another_device_number_is_settled_by_the_process(
-    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = fake(tmp_path / "mine").record(0)
-    inode = (tmp_path / "mine" / ".lock").stat().st_ino
-    table = tmp_path / "locks"
-    monkeypatch.setattr("landform.live._writers._LOCKS", table)
-    for process, held in ((os.getpid(), True), (os.getpid() + 1, False)):
-        table.write_text(f"1: FLOCK  ADVISORY  WRITE {process} 7f:7f:{inode} 0 EOF\n")
-        assert Writers().hold(tmp_path / "mine") is held
-    run.close()
-
-
 def test_a_file_system_of_several_machines(tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     device = tmp_path.stat().st_dev
     mounts = tmp_path / "mounts"
-    monkeypatch.setattr("landform.live._writers._MOUNTS", mounts)
+    monkeypatch.setattr("landform.store._writers._MOUNTS", mounts)
     for kind, shared in (("nfs4", True), ("ext4", False)):
         mounts.write_text(f"1 2 {os.major(device)}:{os.minor(device)} / / rw - {kind} x rw\n")
         assert is_shared(tmp_path) is shared

@@ -9,7 +9,7 @@ from pathlib import Path
 from landform.errors import BadInput
 from landform.live._folder import Found, Listing, contained, list_folder
 from landform.live._standing import Memory, Standing, standing
-from landform.live._writers import Writers
+from landform.store import Writers
 
 # Seconds for which a listing of the folder is good.
 _FRESH = 0.5

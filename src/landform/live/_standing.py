@@ -17,8 +17,8 @@ from landform import store
 from landform.engine import status
 from landform.errors import BadInput, Damaged
 from landform.live._folder import FIRST_SHARD, Found, contained
-from landform.live._writers import Writers, is_shared
 from landform.recording._format import CURVES, POINTS, RUN, read_run
+from landform.store import Writers, is_shared
 
 State: TypeAlias = Literal["training", "measuring", "finished", "stopped", "ended", "unreadable"]
 

@@ -13,9 +13,9 @@ from landform.live._folder import Found
 from landform.live._history import History, Line
 from landform.live._standing import Memory, Standing, recorded, standing
 from landform.live._text import is_wide, plot, spark
-from landform.live._writers import Writers
 from landform.recording._format import RUN, read_run
 from landform.report._facts import number
+from landform.store import Writers
 
 _STATES = {
     "training": "training",

@@ -27,16 +27,19 @@ from landform.store._tensors import (
     scratch,
     write_tensors,
 )
+from landform.store._writers import Writers, is_shared
 
 __all__ = [
     "Entry",
     "Lock",
     "TensorFile",
+    "Writers",
     "can_hold",
     "check_name",
     "check_schema",
     "checksum",
     "free_space",
+    "is_shared",
     "make_folder",
     "open_tensors",
     "read_bytes",
