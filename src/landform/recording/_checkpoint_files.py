@@ -25,6 +25,7 @@ WEIGHTS = (
     "adapter_model.bin",
 )
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
+_LAST = 2**53  # beyond which a number in a file is no step any more
 # Under which of these a checkpoint keeps its weights, and the step and the epoch it was written at.
 _STATES = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
 _STEPS, _EPOCHS = ("global_step", "step", "iteration", "iter", "num_updates"), ("epoch", "epochs")
@@ -223,12 +224,15 @@ def told_of(checkpoint: Checkpoint) -> Told:
         try:
             state = json.loads(trainer.read_text(encoding="utf-8"))
             logs = tuple(entry for entry in state.get("log_history", ()) if isinstance(entry.get("step"), int))
-            return Told(int(state["global_step"]), state.get("epoch"), logs)
+            step, epoch = state["global_step"], state.get("epoch")
+            if not (_is_time(step) and (epoch is None or _is_time(epoch))):
+                raise ValueError
+            return Told(int(step), epoch, logs)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise BadInput(f"{trainer} is not what a Trainer writes: put back a good copy, or give steps=.") from None
     numbers = checkpoint.told
-    epoch = next((numbers[key] for key in _EPOCHS if key in numbers), None)
-    step = next((numbers[key] for key in _STEPS if key in numbers and numbers[key] >= 0), None)
+    epoch = next((numbers[key] for key in _EPOCHS if _is_time(numbers.get(key))), None)
+    step = next((numbers[key] for key in _STEPS if _is_time(numbers.get(key))), None)
     if step is not None:
         return Told(int(step), epoch)
     name = path.name if path.is_dir() else path.stem
@@ -236,6 +240,11 @@ def told_of(checkpoint: Checkpoint) -> Told:
     if named is not None:
         return Told(int(named[1]), None)
     return Told(None if epoch is None else int(epoch), None)
+
+
+def _is_time(value: Any) -> bool:
+    """Whether a value that was read can be a step or an epoch."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LAST
 
 
 def _short(why: Exception) -> str:
