@@ -114,7 +114,7 @@ def render(template: str, described: Sequence[Drawn], *, settings: Mapping[str, 
         settings={name: _texts(group) for name, group in settings.items()},
         figures=described,
         # Only these have a time axis of which there are two versions.
-        switched={figure.name for figure in described if isinstance(figure, Panels)},
+        switched={figure.name for figure in described if isinstance(figure, Panels) and figure.x.scale == "log"},
         drawn=_for_script({figure.name: describe(figure) for figure in described}),
         numbers=_for_script({figure.name: as_csv(figure) for figure in described}),
         palette=_for_script({"light": LIGHT, "dark": DARK}),
