@@ -164,8 +164,8 @@ def extent(series: Iterable[Series], axis: Literal["x", "y"]) -> tuple[float, fl
 
 
 def _few_and_round(values: Numbers) -> bool:
-    """Whether ascending values can stand at an axis themselves: two to eight, of three digits, and far enough apart."""
-    if not 2 <= len(values) <= 8 or any(value != float(f"{value:.3g}") for value in values):
+    """Whether ascending values can stand at an axis: two to eight, whole or of three digits, and far enough apart."""
+    if not 2 <= len(values) <= 8 or any(value % 1 and value != float(f"{value:.3g}") for value in values):
         return False
     gaps = np.diff(np.log(values))
     return bool(gaps.min() > gaps.sum() / 16)
