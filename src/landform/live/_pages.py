@@ -113,7 +113,7 @@ class Pages:
         """
         every = self.runs.look(lines=True)
         if self._last is None:  # the first page stands: what the first report needs takes a second to load
-            threading.Thread(target=import_module, args=("landform.report._page",), daemon=True).start()
+            threading.Thread(target=import_module, args=("landform.report._page",)).start()
         listing = self.runs.listing()
         names = ([(each.name, each.parent) for each in listing.found.values()], listing.left_out)
         last = self._last

@@ -77,7 +77,7 @@ class Server:
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.2,), daemon=True)
         self._thread.start()
         # What the first page needs is being read while somebody opens it.
-        threading.Thread(target=pages.warm, daemon=True).start()
+        threading.Thread(target=pages.warm).start()
 
     @property
     def is_local(self) -> bool:
@@ -124,7 +124,8 @@ def serve(folder: str | Path, *, host: str = "127.0.0.1", port: int = PORT, ever
 
 
 class _Http(ThreadingHTTPServer):
-    daemon_threads = True
+    # No daemons: an interpreter that ends while one is deep in torch takes the whole process down with it.
+    daemon_threads, block_on_close = False, False
     # On Windows the option would let another process take a port that is in use.
     allow_reuse_address = os.name != "nt"
     request_queue_size = 64
