@@ -88,7 +88,8 @@ def run(page: Path) -> int:
 LONG = {
     f"{name}.md"
     for name in ("adversarial-kernel", "adversarial-landscape", "command-line", "deep-vs-kernel", "emergent-geometry",
-                 "merging-study", "quantum-study", "taxonomy-study", "wedges-study")
+                 "federated-study", "merging-files", "merging-study", "needle-study", "quantum-study",
+                 "recurrent-study", "taxonomy-study", "wedges-study")
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,13 +228,17 @@ def test_interrupted(files: Path) -> None:
     command = [sys.executable, "-c", "import sys; from landform.cli import main; sys.exit(main())", "merge"]
     command += ["d.safetensors", "e.safetensors", "--method", "ties", "--base", "d.safetensors", "--out", "m"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        while not list(files.glob("m/.model*")) and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+    for _ in range(5):
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            while not list(files.glob("m/.model*")) and process.poll() is None:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        if process.returncode:
+            break
+        shutil.rmtree(files / "m")  # a busy machine looked too late: it was done already
     assert process.returncode == 130, err
     assert "Interrupted. What is unfinished was removed." in err
     assert not (files / "m").exists()

@@ -153,8 +153,10 @@ class Scaled(nn.Module):
         return 3 * self.body(x)
 
 
-def test_the_last_layer_stands_alone_where_it_makes_the_outputs(digits: Dataset, net: nn.Module) -> None:
+@pytest.mark.parametrize("width", [16, 4])  # more features than classes, and fewer
+def test_the_last_layer_stands_alone_where_it_makes_the_outputs(digits: Dataset, width: int) -> None:
     module = importlib.import_module("landform.kernel._onset")
+    net = build("mlp", inputs=(1, 8, 8), classes=10, width=width, depth=2, seed=0)
     pair = (digits.test.inputs, digits.test.targets)
     landscape = lf.Landscape(net, digits, device="cpu")
     probed, (features, labels), on = module._last_layer(net, landscape, {"test": pair})

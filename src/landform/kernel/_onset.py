@@ -258,11 +258,12 @@ def _features(net: nn.Module, layer: nn.Linear, pair: Pair, like: Landscape) -> 
     home, _, own = name.rpartition(".")
     setattr(body.get_submodule(home), own, nn.Identity())
     found = []
+    unlabelled = pair[0], torch.zeros(len(pair[0]), dtype=torch.long)  # there may be fewer features than classes
     for each in (body, net):
-        landscape = Landscape(
-            each, pair, batchnorm="keep", device=like.device, dtype=like.dtype, batch_size=like._batch_size
-        )
         try:
+            landscape = Landscape(
+                each, unlabelled, batchnorm="keep", device=like.device, dtype=like.dtype, batch_size=like._batch_size
+            )
             found.append(landscape.outputs(landscape.here))
         except (BadInput, RuntimeError):  # what comes after the layer takes none but its own width
             return None
