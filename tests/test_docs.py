@@ -89,7 +89,7 @@ LONG = {
     f"{name}.md"
     for name in ("adversarial-kernel", "adversarial-landscape", "command-line", "deep-vs-kernel", "emergent-geometry",
                  "federated-study", "merging-files", "merging-study", "needle-study", "quantum-study",
-                 "recurrent-study", "taxonomy-study", "wedges-study")
+                 "recurrent-study", "surface", "taxonomy-study", "wedges-study")
 }  # fmt: skip
 
 

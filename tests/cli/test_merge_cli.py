@@ -225,7 +225,9 @@ def test_options_of_the_command_are_no_settings_of_a_method() -> None:
 def test_interrupted(files: Path) -> None:
     for name in "de":
         save_file({"big": torch.zeros(20_000_000), **weights(0)}, files / f"{name}.safetensors")
-    command = [sys.executable, "-c", "import sys; from landform.cli import main; sys.exit(main())", "merge"]
+    # A job in the background is begun with Ctrl-C ignored, and so would be what it begins.
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; from landform.cli import main; sys.exit(main())", "merge"]
     command += ["d.safetensors", "e.safetensors", "--method", "ties", "--base", "d.safetensors", "--out", "m"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(5):
