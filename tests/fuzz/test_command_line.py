@@ -91,3 +91,9 @@ def test_whatever_stands_on_the_command_line(sound: Path, tmp_path: Path, capsys
             last = told.err.strip().splitlines()[-1:]
             assert "".join(last).startswith("landform: "), f"case {case}: {given} says {told.err!r}"
     assert seen == {0, 2} or CASES < 50
+
+
+def test_a_name_that_no_system_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["report"], ["info"], ["survey", "--trusted"]):
+        assert main([*command, "a" * 300]) == 2
+        assert capsys.readouterr().err.startswith("landform: The system refuses aaa")

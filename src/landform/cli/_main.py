@@ -106,6 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone (landform list models | head -1); Python must not flush it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
+    except OSError as why:
+        named = "what was asked of it" if why.filename is None else str(why.filename)[:200]
+        say(f"landform: {_one_line(f'The system refuses {named} ({why.strerror or why}): give another path.')}")
+        return MISUSE
     return 0
 
 
