@@ -6,10 +6,10 @@ a training run visited, an `Atlas` is what was measured along it.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from landform import data, models, probes
+from landform._later import later
 from landform.atlas import Atlas
 from landform.errors import BadInput, Damaged
 from landform.landscape import Landscape
@@ -99,7 +99,7 @@ __all__ = [
     "train_many",
 ]
 
-# Rooms that are loaded when first used, and names with the room each is in: importing landform stays quick.
+# Rooms that are loaded when first used, and names with the room each is in.
 _ROOMS = (
     "alignment",
     "attacks",
@@ -121,15 +121,7 @@ _LATER = {
     "federated": "training",
     "sweep": "sweeps",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Load a room, or what a room has, at its first use."""
-    if name in _ROOMS:
-        return importlib.import_module(f"landform.{name}")
-    if name in _LATER:
-        return getattr(importlib.import_module(f"landform.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'landform' has no attribute {name!r}")
+__getattr__ = later(__name__, {**dict.fromkeys(_ROOMS, ""), **_LATER})
 
 
 def __dir__() -> list[str]:

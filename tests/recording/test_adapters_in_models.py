@@ -94,6 +94,20 @@ def test_adapters_in_their_own_space_and_in_that_of_all_weights(tmp_path: Path) 
     assert inside.hessian(run.points[-1]).size == run.layout.size
 
 
+def test_statistics_of_batchnorm_come_along(tmp_path: Path) -> None:
+    model = nn.Sequential(Lora(nn.Linear(4, 6)), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    run = train(model, tmp_path / "run")
+
+    def own(adapted: nn.Module) -> nn.Module:
+        adapted[0] = adapted[0].plain()  # type: ignore[index, operator]
+        return adapted
+
+    whole = merged_run(run, tmp_path / "whole", model, merge=own)
+    for before, after in zip(run.records, whole.records, strict=True):
+        assert before.buffers["1.running_mean"].equal(after.buffers["1.running_mean"])
+    assert not whole.records[-1].buffers["1.running_mean"].equal(whole.records[0].buffers["1.running_mean"])
+
+
 def test_misuse_is_told(tmp_path: Path) -> None:
     run = train(adapted(), tmp_path / "run")
     with pytest.raises(BadInput, match="Sequential has no merge_and_unload: give merge="):

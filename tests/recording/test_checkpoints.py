@@ -262,3 +262,11 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     ):
         assert main(["survey", *arguments]) == 2
         assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02.", b"\x80\x02}q\x00(K\x01u.", b"no pickle at all"])
+def test_whatever_is_no_file_of_torch_is_told_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "step3.pt").write_bytes(content)
+    for trusted in (False, True):
+        with pytest.raises(BadInput, match=r"step3\.pt"):
+            from_checkpoints(tmp_path / "step3.pt", tmp_path / "run", nn.Linear(2, 2), trusted=trusted)

@@ -4,9 +4,9 @@ Every model has a width, a seed, two parametrisations and two initialisations, a
 under ``torch.func.functional_call`` and ``torch.vmap``, in float64, and differentiated twice.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from landform._later import later
 from landform.models._build import build, names
 from landform.models._lenet import lenet
 from landform.models._mlp import mlp
@@ -54,10 +54,4 @@ _LATER = {
     **dict.fromkeys(("Freed", "Locality", "freed", "freed_net"), "_freed"),
     **dict.fromkeys(("FreedLayer", "FreedSize", "freed_size"), "_freed_sizes"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Load networks freed of convolution at their first use."""
-    if name in _LATER:
-        return getattr(importlib.import_module(f"landform.models.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'landform.models' has no attribute {name!r}")
+__getattr__ = later(__name__, _LATER)

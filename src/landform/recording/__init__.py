@@ -5,9 +5,9 @@ for loops that hold their models as points, such as landform's own. Callbacks br
 checkpoints that are there already become a run.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from landform._later import later
 from landform.recording._background import Background
 from landform.recording._format import RecordData
 from landform.recording._live import LiveProbe, Log, Now
@@ -70,10 +70,4 @@ _LATER = {
     "to_wandb": "_trackers",
     "trainer_callback": "_trainer",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Load adapters at their first use."""
-    if name in _LATER:
-        return getattr(importlib.import_module(f"landform.recording.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'landform.recording' has no attribute {name!r}")
+__getattr__ = later(__name__, _LATER)

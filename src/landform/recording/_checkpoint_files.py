@@ -160,10 +160,8 @@ def _unpickled(file: Path, trusted: bool) -> tuple[dict[str, Any], dict[str, flo
         ) from None
     except OSError as why:
         raise BadInput(f"{file} cannot be read ({why.strerror}).") from None
-    except Exception as why:
-        if isinstance(why, RuntimeError | EOFError | ValueError | KeyError) or trusted:
-            raise BadInput(f"{file} is not a file that torch.save wrote, or is cut short ({_short(why)}).") from None
-        raise
+    except Exception as why:  # torch has no error of its own for what is no file of its
+        raise BadInput(f"{file} is not a file that torch.save wrote, or is cut short ({_short(why)}).") from None
     state = _weights_in(content)
     if state is None:
         what = (

@@ -12,6 +12,7 @@ from torch import nn
 from landform.errors import BadInput
 from landform.layout import Layout
 from landform.recording._format import RecordData
+from landform.recording._state import persistent_buffers
 from landform.recording._trajectory import Trajectory
 from landform.recording._writer import RunWriter
 
@@ -88,6 +89,7 @@ def merged_run(
                     record.loss,
                     record.lr,
                     record.seconds,
+                    buffers={n: o.get_buffer(k).detach().clone() for n, (o, k) in persistent_buffers(whole).items()},
                     curves=curves,
                     partner=record.partner,
                     gap=record.gap,

@@ -1,8 +1,8 @@
 """One loop for one model or a stack of models; recipes, schedules, spawning, federated averaging."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from landform._later import later
 from landform.training._plane import Plane
 from landform.training._planes import plane, plane_of, planes
 from landform.training._recipe import Recipe
@@ -46,10 +46,4 @@ _LATER = {
     "LocalMoment": "_clients",
     "federated": "_federated",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Load federated averaging at its first use."""
-    if name in _LATER:
-        return getattr(importlib.import_module(f"landform.training.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'landform.training' has no attribute {name!r}")
+__getattr__ = later(__name__, _LATER)
