@@ -446,6 +446,12 @@ def test_misuse(landform_: Run, command: list[str], says: str) -> None:
         (["--data-option", "width=3"], "--data"),
         (["--model", "mlp", "--model-option", "width=9"], "the model that was trained"),
         (["--batch-size", "0"], "batch_size"),
+        (["--set", "luck.k=3"], "'luck', which is not measured"),
+        (["--set", "loss.k=3"], "has no setting 'k'"),
+        (["--set", "k=3"], "probe.k=3"),
+        (["--set", "times"], "name=value"),
+        (["--set", "times=-1"], "times of probe loss"),
+        (["--rehearse", "--budget", "0.5"], "leave --budget away"),
     ],
 )
 def test_misuse_of_survey(landform_: Run, small_run: Path, flags: list[str], says: str) -> None:
@@ -453,6 +459,21 @@ def test_misuse_of_survey(landform_: Run, small_run: Path, flags: list[str], say
     assert (status, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_survey_is_rehearsed(landform_: Run, small_run: Path) -> None:
+    settings = ["--probes", "loss,eigenvalues", "--set", "eigenvalues.k=2", "--set", "times=2", "--rehearse"]
+    status, out, err = landform_("survey", small_run, *settings)
+    assert status == 0
+    assert out.splitlines()[0].split() == ["probe", "on", "times", "each", "together", "memory"]
+    assert [line.split()[:3] for line in out.splitlines()[1:3]] == [
+        ["loss", "train", "2"],
+        ["eigenvalues", "train", "2"],
+    ]
+    assert "Measuring would take about" in err
+    found = json.loads(landform_("survey", small_run, *settings, "--json")[1])
+    assert found["seconds"] > 0
+    assert {part["probe"] for part in found["parts"]} == {"loss", "eigenvalues"}
 
 
 @pytest.mark.parametrize("command", ["demo", "reproduce", "train", "survey", "report", "list", "info"])

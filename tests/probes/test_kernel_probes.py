@@ -147,3 +147,37 @@ def test_a_stream_has_no_samples_to_choose() -> None:
     numbers = lf.Landscape(net(), (pair()[0], torch.zeros(30, 3, dtype=torch.float64)), loss="mse", device="cpu")
     assert "not labels" in probes.kernel_alignment.applies(numbers)
     assert probes.kernel_spectrum.applies(numbers) is None
+
+
+def test_a_sketch_is_the_kernel_within_its_error(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    landscape = lf.Landscape(net(), pair(), device="cpu")
+    # As many mixes as outputs, and room enough that hardly any two parameters share a sum.
+    sketch = lf.probes.get("kernel_sketch").using(samples=12, size=4096, draws=3, k=4).at((0.0, 4.0))
+    atlas = lf.survey(run, landscape, probes=[sketch])
+    exact = [plain(run.at(epoch=epoch).point, 12).diagonal(dim1=2, dim2=3).sum(-1) for epoch in (0, 4)]
+    for at, K in enumerate(exact):
+        told = float(atlas["sketch_error"].values[at])
+        assert 0 < told < 0.05
+        values = torch.linalg.eigvalsh(K).flip(0)[:4]
+        found = torch.tensor(atlas["sketch_eigenvalues"].values[at].copy())
+        assert float((found - values).norm()) < 2 * told * float(K.norm())
+    distance = kernel.distance(exact[0], exact[1])
+    assert float(atlas["sketch_distance"].values[0]) == pytest.approx(0, abs=1e-12)
+    assert float(atlas["sketch_distance"].values[1]) == pytest.approx(distance, abs=0.01)
+    names = [
+        figure.name for figure in (figures.sketch_distance(gather(run.folder)), figures.eigenvalues(gather(run.folder)))
+    ]
+    assert names == ["sketch-distance", "kernel-eigenvalues"]
+
+
+def test_a_text_model_has_a_sketch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.randint(0, 9, (24, 6))
+    model = lf.models.transformer(inputs=(6,), classes=9, width=8, depth=1, heads=2)
+    run = lf.train(model, (x, x), lf.Recipe(epochs=1, batch_size=8, lr=0.1), out=tmp_path / "run", device="cpu")
+    landscape = lf.Landscape(model, (x, x), device="cpu")
+    assert run.trajectory is not None
+    atlas = lf.survey(run.trajectory, landscape, probes=[lf.probes.get("kernel_sketch").using(samples=8, k=4).at(2)])
+    assert np.isfinite(atlas["sketch_eigenvalues"].values).all()
+    assert not atlas.notes

@@ -183,6 +183,20 @@ def test_when_a_kernel_is_lazy() -> None:
     assert math.isnan(carried({**row, "white": 0.9}))
 
 
+def test_a_pair_of_classes_is_learnt_alone() -> None:
+    protocol = replace(KERNEL, paired=True, positive=(3,), negative=(5, 7))
+    whole = protocol.dataset()
+    data = protocol.learnt(whole)
+    assert data.classes == 2
+    for split, every in ((data.train, whole.train), (data.test, whole.test)):
+        held = [i for i, label in enumerate(every.targets.tolist()) if label in (3, 5, 7)]
+        assert torch.equal(split.inputs, every.inputs[held])
+        assert split.targets.tolist() == [int(label == 3) for label in every.targets[held].tolist()]
+    assert protocol.learnt(data) is not data
+    assert replace(protocol, paired=False).learnt(whole) is whole
+    assert kernel_study.KernelProtocol.from_json(protocol.to_json()) == protocol
+
+
 def test_pages_and_galleries(robust: Path, examples: Path, tmp_path: Path) -> None:
     for study, name, words in (
         (robust, "adversarial-landscape", ("Sharpness, both ways", "Accuracy under attack", "PGD alone, 0.1")),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,6 +15,13 @@ from landform.cli._show import answer, going_on, progress, say, table
 from landform.cli._threads import threads as use
 from landform.cli._told import settled
 from landform.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from landform.data import Dataset
+    from landform.landscape import Landscape
+    from landform.probes import Probe
 
 
 def survey(
@@ -27,7 +35,9 @@ def survey(
     into: Path | None = None,
     trusted: bool = False,
     probes: str | None = None,
+    set: list[str] | None = None,
     budget: float | None = None,
+    rehearse: bool = False,
     loss: str | None = None,
     batch_size: int = 512,
     device: str = "auto",
@@ -49,6 +59,7 @@ def survey(
 
         landform survey runs/mine
         landform survey runs/mine --budget 0.5
+        landform survey runs/mine --probes eigenvalues,kernel_sketch --set eigenvalues.k=10 --set times=2 --rehearse
         landform survey runs/mine --model my_module:build --data cifar10
         landform survey out/checkpoint-* --model my_module:build --data my_module:data --into runs/mine
 
@@ -62,8 +73,11 @@ def survey(
         into: where the run that is made of checkpoints shall lie; by default a folder 'landform' beside them.
         trusted: read checkpoints that could run any code when they are read, since whoever wrote them is trusted.
         probes: which ones, separated by commas; see 'landform list probes'.
+        set: a setting of a probe, as probe.name=value, or its times, as probe.times=3 (times=3 for all of them); may be
+            given several times.
         budget: measure for this share of the time that training took (0.5 is half), but for two minutes in any case,
             with times spread evenly.
+        rehearse: measure nothing, but say what it would take in time and memory, from few samples.
         loss: cross-entropy or mse; by default whichever fits the data.
         batch_size: samples at a time.
         device: auto, cpu, cuda or mps.
@@ -77,14 +91,21 @@ def survey(
         None if model is None else Choice(model, options(model_option or [], "--model-option")),
         None if data is None else Choice(data, options(data_option or [], "--data-option")),
     )
+    if rehearse and budget is not None:
+        raise BadInput("--rehearse says what everything would take, without a limit: leave --budget away.")
     run = _recorded(run, more, into, *asked, trusted=trusted)
     chosen = settled(run, *asked)
+    taken = _set(probes, set or [])
     started = time.perf_counter()
+    if rehearse:
+        with use(threads):
+            _rehearse(run, *chosen, probes=taken, loss=loss, batch_size=batch_size, device=device, json=json)
+        return
     with use(threads):
         measure(
             run,
             *chosen,
-            probes=None if probes is None else [name.strip() for name in probes.split(",") if name.strip()],
+            probes=taken,
             budget=budget,
             forecast=None if budget is None else lambda told: say(str(told)),
             loss=loss,
@@ -123,6 +144,70 @@ def _recorded(
     return folder
 
 
+def _set(probes: str | None, settings: Sequence[str]) -> list[Probe] | None:
+    """The probes that are named, as the user has set them."""
+    from landform.probes import DEFAULT, get
+
+    if probes is None and not settings:
+        return None
+    names = DEFAULT if probes is None else [name.strip() for name in probes.split(",") if name.strip()]
+    found = {name: get(name) for name in names}
+    for pair in settings:
+        key, _, text = pair.partition("=")
+        owner, dot, name = key.strip().rpartition(".")
+        ((name, value),) = options([f"{name}={text}"] if "=" in pair else [pair], "--set").items()
+        if dot and owner not in found:
+            raise BadInput(f"--set {pair} is for {owner!r}, which is not measured: there are {', '.join(found)}.")
+        if not dot and name != "times":
+            raise BadInput(f"--set {pair} does not say of which probe: give it as probe.{name}={text}.")
+        for own in [owner] if dot else list(found):
+            if name == "times":
+                found[own] = found[own].at(tuple(value) if isinstance(value, list) else value)
+            elif name in found[own].settings:
+                found[own] = found[own].using(**{name: value})
+            else:
+                there = ", ".join(found[own].settings) or "none"
+                raise BadInput(f"Probe {own} has no setting {name!r}: there are {there}, and times.")
+    return list(found.values())
+
+
+def _rehearse(run: Path, model: Choice, data: Choice, *, probes: list[Probe] | None, json: bool, **how: Any) -> None:
+    """Say what measuring would take."""
+    from landform.store import size_text
+    from landform.survey import rehearse, time_text
+
+    found = rehearse(run, _landscapes(model, data, **how)[2], probes=probes)
+    if json:
+        answer({**asdict(found), "run": str(run)})
+        return
+    rows = []
+    for part in found.parts:
+        each = "" if part.failure else time_text(part.seconds)
+        whole = part.failure or time_text(part.seconds * part.times)
+        rows.append(
+            (part.probe, part.set or "", part.times, each, whole, "" if part.bytes is None else size_text(part.bytes))
+        )
+    table(rows, ("probe", "on", "times", "each", "together", "memory"))
+    for note in found.notes:
+        say(f"note: {note}")
+    say(str(found))
+
+
+def _landscapes(
+    model: Choice, data: Choice, *, loss: str | None = None, batch_size: int = 512, device: str = "auto"
+) -> tuple[nn.Module, Dataset, dict[str, Landscape]]:
+    """The model, the data, and what is measured on."""
+    from landform.landscape import Landscape
+
+    dataset = load_data(data)
+    net = build_model(model, dataset)
+    train = Landscape(net, dataset, loss=loss or default_loss(dataset), batch_size=batch_size, device=device)
+    found = {"train": train}
+    if len(dataset.test):
+        found["test"] = train.on(dataset.test)
+    return net, dataset, found
+
+
 def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, batch_size: int = 512,
             device: str = "auto", **how: Any) -> None:  # fmt: skip
     """Survey a run on the training and the test split of its data.
@@ -136,16 +221,10 @@ def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, 
         device: where to compute.
         **how: further options of the survey.
     """
-    from landform.landscape import Landscape
     from landform.studies import deep_survey
     from landform.survey import survey as take
 
-    dataset = load_data(data)
-    net = build_model(model, dataset)
-    train = Landscape(net, dataset, loss=loss or default_loss(dataset), batch_size=batch_size, device=device)
-    landscapes = {"train": train}
-    if len(dataset.test):
-        landscapes["test"] = train.on(dataset.test)
+    net, dataset, landscapes = _landscapes(model, data, loss=loss, batch_size=batch_size, device=device)
     with going_on(f"landform survey {run} goes on where it stopped."), progress("measuring") as bar:
         if how.get("budget") is not None and how.get("probes") is None:
             how.pop("probes", None)

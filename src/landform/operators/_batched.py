@@ -67,8 +67,7 @@ class Batched(Operator, Generic[G]):
             self.graph_bytes, per_output, self.costs = self._measure()
             self._keep(memory, per_output)
         if check:
-            check_symmetry(self, positive=self._positive)
-        self._spent, self.products = 0.0, 0
+            check_symmetry(_FirstOf(self), positive=self._positive)
 
     # ------------------------------------------------------------------------------------------ what a subclass gives
 
@@ -147,6 +146,15 @@ class Batched(Operator, Generic[G]):
         whole = torch.stack([torch.cat([t.reshape(-1) for t in total]) for total in totals], dim=1)
         return whole.div_(samples).add_(vectors, alpha=self._decay)
 
+    def _of_first(self, vectors: Tensor) -> Tensor:
+        """Products with the first batch's part alone."""
+        assert self.layout is not None
+        columns = [self.layout.views(column.contiguous()) for column in vectors.T]
+        with self._safe():
+            graph = self._kept[0] if self._kept else next(self._recorded(0))[0]
+            parts = [torch.cat([t.reshape(-1) for t in self._through([graph], column)]) for column in columns]
+        return torch.stack(parts, dim=1).add_(vectors, alpha=self._decay)
+
     # -------------------------------------------------------------------------------------------------------- graphs
 
     def _recorded(self, start: int) -> Iterator[tuple[G, int]]:
@@ -216,6 +224,17 @@ class Batched(Operator, Generic[G]):
                     "ones, or measure a quantity of first order."
                 ) from why
             raise
+
+
+class _FirstOf(Operator):
+    """The first batch's part of an operator: what is wrong with its derivatives shows there as well as in all of it."""
+
+    def __init__(self, of: Batched[Any]) -> None:
+        super().__init__(of.size, dtype=of.dtype, device=of.device, name=of.name, layout=of.layout)
+        self._of = of
+
+    def _matmat(self, vectors: Tensor) -> Tensor:
+        return self._of._of_first(vectors)
 
 
 class _PartOf(Operator):

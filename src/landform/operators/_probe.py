@@ -17,7 +17,7 @@ def check_symmetry(operator: Operator, *, positive: bool = False) -> None:
     """Compare u'Hv with v'Hu for two random vectors, from a generator of its own.
 
     Args:
-        operator: what to try; it is charged two products.
+        operator: what to try.
         positive: whether u'Hu and v'Hv must not be negative either.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 from landform import kernel, paths
 from landform.functions import compare_all, units
 from landform.landscape import Landscape
-from landform.probes._kernel import _some
+from landform.probes._kernel import few
 from landform.probes._moment import Moment
 from landform.probes._probe import Probe, Value
 
@@ -87,7 +87,7 @@ def _angle(a: Tensor, b: Tensor) -> float:
 def _kernels(landscape: Landscape, points: Tensor, samples: int, pairs: list[tuple[int, int]]) -> float:
     if not hasattr(landscape._data, "targets"):
         return math.nan
-    some = _some(landscape, samples)[0]
+    some = few(landscape, samples)[0]
     kernels = [kernel.ntk(some, point, kind="full") for point in points]
     if not all(bool(torch.isfinite(each).all()) and bool(each.any()) for each in kernels):
         return math.nan

@@ -46,7 +46,7 @@ def _alignment(moment: Moment, *, samples: int) -> dict[str, float]:
     """Alignment of the trace kernel with the labels, centred and not."""
     names = ("kernel_alignment", "kernel_alignment_uncentred")
     now = _kernel(moment, samples, "trace")
-    labels = _some(moment.landscape, samples)[1]
+    labels = few(moment.landscape, samples)[1]
     if now is None or labels is None:
         return dict.fromkeys(names, math.nan)
     return {name: kernel.alignment(now, labels, centred=name == names[0]) for name in names}
@@ -55,7 +55,7 @@ def _alignment(moment: Moment, *, samples: int) -> dict[str, float]:
 def _spectrum(moment: Moment, *, samples: int, k: int) -> dict[str, Value | float]:
     """Largest eigenvalues of the trace kernel, its effective rank, and the labels' share in its top eigenvectors."""
     now = _kernel(moment, samples, "trace")
-    labels = _some(moment.landscape, samples)[1]
+    labels = few(moment.landscape, samples)[1]
     ranks = {"rank": list(range(1, k + 1))}
     gap = torch.full((k,), math.nan)
     if now is None:
@@ -106,7 +106,7 @@ def _sound(moment: Moment) -> list[Record]:
 
 def _map(moment: Moment, *, samples: int) -> dict[str, Value]:
     """The trace kernel itself, of samples sorted by class, and their classes."""
-    labels = _some(moment.landscape, samples)[1]
+    labels = few(moment.landscape, samples)[1]
     now = _kernel(moment, samples, "trace")
     count = samples if now is None else len(now)
     table = torch.full((count, count), math.nan) if now is None else now
@@ -140,12 +140,20 @@ def _taken(
 ) -> Tensor | None:
     if not bool(torch.isfinite(point).all()):
         return None
-    found = kernel.ntk(_some(landscape, samples)[0], point, kind=kind, buffers=buffers)  # type: ignore[arg-type]
+    found = kernel.ntk(few(landscape, samples)[0], point, kind=kind, buffers=buffers)  # type: ignore[arg-type]
     return found if bool(torch.isfinite(found).all()) and bool(found.any()) else None
 
 
-def _some(landscape: Landscape, samples: int) -> tuple[Landscape, Tensor | None]:
-    """Samples to take kernels on, as many of each class as there are, sorted by class; and their labels."""
+def few(landscape: Landscape, samples: int) -> tuple[Landscape, Tensor | None]:
+    """Choose samples to take kernels on: as many of each class as there are, sorted by class, or evenly spread.
+
+    Args:
+        landscape: of data in memory.
+        samples: how many, at most.
+
+    Returns:
+        The landscape on them, and their labels; None where there are no labels.
+    """
     targets: Any = landscape._data.targets  # type: ignore[union-attr]
     count = min(samples, len(targets))
     if not landscape.has_labels or targets.dim() != 1:
@@ -183,14 +191,22 @@ def _padded(values: Tensor, k: int) -> Tensor:
     return found
 
 
-def _without_subset(landscape: Landscape) -> str | None:
+def without_subset(landscape: Landscape) -> str | None:
+    """Say why no samples can be chosen.
+
+    Args:
+        landscape: the landscape.
+
+    Returns:
+        The reason, or None where they can.
+    """
     return None if hasattr(landscape._data, "targets") else "its data are a stream, of which no samples can be chosen"
 
 
 def _without_labels(landscape: Landscape) -> str | None:
     if not landscape.has_labels:
         return "its targets are not labels, so there is nothing to be aligned with"
-    return _without_subset(landscape)
+    return without_subset(landscape)
 
 
 kernel_velocity = Probe(
@@ -201,7 +217,7 @@ kernel_velocity = Probe(
     needs=("landscape", "partner", "trajectory"),
     doc="distance of the full tangent kernel to that 0.4 epochs later, per epoch and per learning rate",
     cost=4.0,
-    applies=_without_subset,
+    applies=without_subset,
 )
 kernel_distance = Probe(
     "kernel_distance",
@@ -211,7 +227,7 @@ kernel_distance = Probe(
     needs=("landscape", "start"),
     doc="distance of the full tangent kernel from that of the first record, and its growth",
     cost=4.0,
-    applies=_without_subset,
+    applies=without_subset,
 )
 kernel_alignment = Probe(
     "kernel_alignment",
@@ -229,7 +245,7 @@ kernel_spectrum = Probe(
     times=16,
     doc="largest eigenvalues of the trace kernel, its effective rank, and the labels' share in its top eigenvectors",
     cost=4.0,
-    applies=_without_subset,
+    applies=without_subset,
 )
 kernel_distances = Probe(
     "kernel_distances",
@@ -239,7 +255,7 @@ kernel_distances = Probe(
     needs=("landscape", "trajectory"),
     doc="distances between the full tangent kernels of the run's records, all pairs (taken once, at the end)",
     cost=50.0,
-    applies=_without_subset,
+    applies=without_subset,
 )
 kernel_map = Probe(
     "kernel_map",
@@ -248,5 +264,5 @@ kernel_map = Probe(
     times=3,
     doc="the trace kernel itself, of samples sorted by class",
     cost=4.0,
-    applies=_without_subset,
+    applies=without_subset,
 )

@@ -30,6 +30,7 @@ _PROBES = {
     "kernel_spectrum": "landform.probes._kernel",
     "kernel_distances": "landform.probes._kernel",
     "kernel_map": "landform.probes._kernel",
+    "kernel_sketch": "landform.probes._sketch",
     "onset": "landform.probes._onset",
     "children": "landform.probes._children",
     "family_plane": "landform.probes._family_plane",

@@ -46,6 +46,7 @@ def figures(material: Material, times: Times = "auto") -> list[Drawn]:
         kernel.velocity,
         kernel.velocity_per_lr,
         kernel.distance,
+        kernel.sketch_distance,
         kernel.alignment,
         kernel.effective_rank,
         kernel.eigenvalues,

@@ -63,6 +63,21 @@ def distance(material: Material, times: Times = "auto") -> Figure | None:
     )
 
 
+def sketch_distance(material: Material, times: Times = "auto") -> Figure | None:
+    """Distance of the estimated kernel from that of the first record; None where it was not measured."""
+    return along(
+        material,
+        "sketch_distance",
+        times,
+        title="How far the estimated kernel has turned",
+        label="kernel distance from the start",
+        caption="One minus the cosine between the trace kernel and that of the first record, both estimated from the "
+        "same few mixes of the outputs and the same shortening of gradients.",
+        fools="It is of the trace kernel, and of the same draws: what the estimate adds to both kernels makes them "
+        "look nearer than they are. The error of the estimate is in the atlas, as sketch_error.",
+    )
+
+
 def alignment(material: Material, times: Times = "auto") -> Figure | None:
     """Alignment of the kernel with the labels; None where it was not measured."""
     return along(
@@ -93,7 +108,7 @@ def effective_rank(material: Material, times: Times = "auto") -> Figure | None:
 
 def eigenvalues(material: Material, times: Times = "auto") -> Figure | None:
     """The largest eigenvalues of the kernel along the run; None where they were not measured."""
-    spread = _spread(material, "kernel_eigenvalues")
+    spread = _spectrum(material)
     if spread is None:
         return None
     series = _columns(spread, "eigenvalue")
@@ -111,7 +126,7 @@ def eigenvalues(material: Material, times: Times = "auto") -> Figure | None:
 
 def decay(material: Material, times: Times = "auto") -> Figure | None:
     """The kernel's spectrum by rank, one line a recorded time; None where it was not measured."""
-    spread = _spread(material, "kernel_eigenvalues")
+    spread = _spectrum(material)
     if spread is None or spread.values.shape[1] < 3:
         return None
     ranks = np.arange(1.0, spread.values.shape[1] + 1)
@@ -289,6 +304,12 @@ def _numbers(given: Any) -> Numbers:
 def _spread(material: Material, name: str) -> Spread | None:
     spread = material.spread.get(name)
     return None if spread is None or not np.isfinite(spread.values).any() else spread
+
+
+def _spectrum(material: Material) -> Spread | None:
+    """The kernel's eigenvalues: exact ones, or else estimated."""
+    exact = _spread(material, "kernel_eigenvalues")
+    return _spread(material, "sketch_eigenvalues") if exact is None else exact
 
 
 def _columns(spread: Spread, word: str) -> tuple[Series, ...]:

@@ -8,7 +8,7 @@ two, with the linear expansion trained on from several times. See `docs/adversar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -58,6 +58,7 @@ class KernelProtocol:
         model_options: its options.
         recipe: how it is trained, but for its adversary and its seed.
         adversary: gradient steps of PGD in training.
+        paired: whether it is trained to tell the two groups apart, or every class.
         kernels: samples of the kernels that are compared.
         looks: how many times of a training the kernel is looked at, evenly spaced.
         onsets: epochs at which the network is replaced by its linear expansion.
@@ -83,6 +84,7 @@ class KernelProtocol:
     steps: int = 300
     rate: float = 0.5
     adversary: int = 4
+    paired: bool = False
     kernels: int = 30
     looks: int = 21
     onsets: tuple[float, ...] = (0.0, 1.0, 4.0, 12.0)
@@ -141,6 +143,27 @@ class KernelProtocol:
                 inputs = F.adaptive_avg_pool2d(inputs.mean(1, keepdim=True), self.edge)
             made.append(Split(inputs.flatten(1), signs[chosen, None]))
         return made[0], made[1]
+
+    def learnt(self, data: Dataset) -> Dataset:
+        """The data that the network of the third part is trained on.
+
+        Args:
+            data: the data.
+
+        Returns:
+            All of it; or the samples of the two groups, whose labels are 0 and 1.
+        """
+        if not self.paired:
+            return data
+        groups = (self.negative, self.positive)
+        parts = []
+        for split in (data.train, data.test):
+            labels = torch.full((len(split),), -1)
+            for label, classes in enumerate(groups):
+                labels[torch.isin(split.targets, torch.tensor(classes))] = label
+            held = labels >= 0
+            parts.append(Split(split.inputs[held], labels[held]))
+        return replace(data, train=parts[0], test=parts[1], classes=2)
 
     def net(self, data: Dataset, seed: int) -> nn.Module:
         """The network of the third part, with the initial weights of a seed."""
@@ -218,8 +241,9 @@ SCALES: Mapping[str, KernelProtocol] = {
         edge=16,
         steps=800,
         model="small_cnn",
-        model_options={"width": (8, 16, 32), "init": "torch"},
-        recipe=Recipe(epochs=25, batch_size=50, lr=0.1, momentum=0.0),
+        model_options={"width": (16, 32, 64), "init": "torch"},
+        recipe=Recipe(epochs=40, batch_size=50, lr=0.05, momentum=0.9),
+        paired=True,
         kernels=48,
         onsets=(0.0, 2.0, 10.0),
     ),

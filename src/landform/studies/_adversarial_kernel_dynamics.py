@@ -58,6 +58,7 @@ def dynamics(protocol: KernelProtocol, data: Dataset, seed: int, device: str) ->
         became lazy, and accuracies; and what linearised adversarial training from each onset gives.
     """
     found: dict[str, Any] = {"ways": {}}
+    data = protocol.learnt(data)
     rows = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[: protocol.kernels]
     fixed = (data.train.inputs[rows], data.train.targets[rows])
     for name, adversary in ways_of(protocol).items():

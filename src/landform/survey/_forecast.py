@@ -32,13 +32,13 @@ class Forecast:
     def __str__(self) -> str:
         """In a sentence or two."""
         if math.isinf(self.allowance):
-            return f"Measuring will take about {_time(self.seconds)}."
+            return f"Measuring will take about {time_text(self.seconds)}."
         if not self.left_out:
-            return f"Measuring will take about {_time(self.seconds)} of the {_time(self.allowance)} allowed."
+            return f"Measuring will take about {time_text(self.seconds)} of the {time_text(self.allowance)} allowed."
         some = ", ".join(f"{name} at {count} of {total} times" for name, (count, total) in self.left_out.items())
         return (
-            f"Measuring will take about {_time(self.seconds)} of the {_time(self.allowance)} allowed (everything would "
-            f"take {_time(self.whole)}): left out for it are {some}."
+            f"Measuring will take about {time_text(self.seconds)} of the {time_text(self.allowance)} allowed "
+            f"(everything would take {time_text(self.whole)}): left out for it are {some}."
         )
 
 
@@ -128,7 +128,15 @@ def _kind(task: Task) -> _Kind:
     return task.probe.name, task.set
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Seconds as one says them.
+
+    Args:
+        seconds: how many.
+
+    Returns:
+        The text, such as "45 s" or "3.2 min".
+    """
     if seconds < 90:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -69,8 +69,8 @@ def survey(
         KeyboardInterrupt: when it was interrupted; everything measured is kept.
     """
     trajectory = run if isinstance(run, Trajectory) else Trajectory(run)
-    landscapes = _landscapes(landscape, trajectory)
-    chosen = _probes(probes)
+    landscapes = landscapes_of(landscape, trajectory)
+    chosen = chosen_probes(probes)
     if not len(trajectory):
         raise BadInput(f"{trajectory.folder} holds no record yet: survey it when training has begun.")
     allowance = math.inf if budget is None else max(least, _allowance(budget, trajectory))
@@ -289,7 +289,19 @@ def _some(steps: Sequence[int]) -> str:
     return ", ".join(map(str, steps[:5])) + (", ..." if len(steps) > 5 else "")
 
 
-def _landscapes(given: Landscape | Mapping[str, Landscape], trajectory: Trajectory) -> dict[str, Landscape]:
+def landscapes_of(given: Landscape | Mapping[str, Landscape], trajectory: Trajectory) -> dict[str, Landscape]:
+    """Read the landscapes that a user gives.
+
+    Args:
+        given: one, or several by name.
+        trajectory: the run they are to fit.
+
+    Returns:
+        Landscapes by name.
+
+    Raises:
+        BadInput: when they are none, or do not fit the run.
+    """
     named = {"train": given} if isinstance(given, Landscape) else given
     if not isinstance(named, Mapping) or not named:
         raise BadInput(
@@ -309,7 +321,18 @@ def _landscapes(given: Landscape | Mapping[str, Landscape], trajectory: Trajecto
     return dict(named)
 
 
-def _probes(given: Iterable[str | Probe] | None) -> list[Probe]:
+def chosen_probes(given: Iterable[str | Probe] | None) -> list[Probe]:
+    """Read the probes that a user gives.
+
+    Args:
+        given: probes or their names; None for the usual ones.
+
+    Returns:
+        The probes, each of another name.
+
+    Raises:
+        BadInput: when one is none, two have one name, or there is none at all.
+    """
     if isinstance(given, str | Probe):
         given = [given]
     chosen = [get(probe) if isinstance(probe, str) else probe for probe in (DEFAULT if given is None else given)]

@@ -1,7 +1,7 @@
 """The tangent kernel of a network as it is, layer by layer."""
 
 from landform.kernel.finite._activations import activations
-from landform.kernel.finite._estimate import Estimate, estimate_outputs, estimate_parameters, precision_error
+from landform.kernel.finite._estimate import Estimate, Sketch, estimate_outputs, precision_error, sketch
 from landform.kernel.finite._ntk import MEMORY, Kind, Progress, by_layer, explain, ntk
 from landform.kernel.finite._plan import Choice, Plan
 from landform.kernel.finite._to_disk import ntk_to_file
@@ -13,12 +13,13 @@ __all__ = [
     "Kind",
     "Plan",
     "Progress",
+    "Sketch",
     "activations",
     "by_layer",
     "estimate_outputs",
-    "estimate_parameters",
     "explain",
     "ntk",
     "ntk_to_file",
     "precision_error",
+    "sketch",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -72,87 +73,135 @@ def estimate_outputs(
     Raises:
         BadInput: as for `ntk`; or for a number of draws that makes no sense.
     """
-
-    def mixes(outputs: int) -> Tensor:
-        if not 2 <= draws <= outputs:
-            raise BadInput(
-                f"draws is {draws}: give at least 2, for the standard error, and at most the model's {outputs} "
-                "outputs, which give the exact kernel."
-            )
-        generator = torch.Generator().manual_seed(seed)
-        square = torch.randn(outputs, outputs, generator=generator, dtype=torch.float64)
-        turned: Tensor = torch.linalg.qr(square).Q.T
-        return math.sqrt(outputs) * turned[:draws]
-
-    work = work_of(landscape, point, x, x2, "each", memory, buffers, mixes=mixes)
+    work = work_of(landscape, point, x, x2, "each", memory, buffers, mixes=partial(_mixes, draws=draws, seed=seed))
     with products(precision):
         (found,) = whole_of(work, (None,), progress).values()
-    each = presented(found, "each")  # [n, m, d]
+    kernel, variance = _mean_of(presented(found, "each"), work.rules.outputs)
+    return Estimate(kernel, math.sqrt(variance) / max(float(kernel.norm()), 1e-300), draws, seed)
+
+
+def _mixes(outputs: int, *, draws: int, seed: int) -> Tensor:
+    """Random directions in the outputs, orthogonal to one another, times root K: ``[d, K]``."""
+    if not 2 <= draws <= outputs:
+        raise BadInput(
+            f"draws is {draws}: give at least 2, for the standard error, and at most the model's {outputs} "
+            "outputs, which give the exact kernel."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(outputs, draws, generator=generator, dtype=torch.float64)
+    turned: Tensor = torch.linalg.qr(drawn).Q.T
+    return math.sqrt(outputs) * turned
+
+
+def _mean_of(each: Tensor, outputs: int) -> tuple[Tensor, float]:
+    """The mean of kernels ``[n, m, d]`` from single mixes, and the variance of its squared Frobenius norm."""
+    draws = each.shape[-1]
     kernel = each.mean(-1)
     spread = float((each - kernel.unsqueeze(-1)).square().sum()) / (draws - 1)
-    outputs = work.rules.outputs
     # Orthogonal mixes: what is left to draw from shrinks, as when drawing without putting back.
     left = (outputs - draws) / max(outputs - 1, 1)
-    error = math.sqrt(max(spread, 0.0) / draws * left) / max(float(kernel.norm()), 1e-300)
-    return Estimate(kernel, error, draws, seed)
+    return kernel, max(spread, 0.0) / draws * left
 
 
-def estimate_parameters(
+@dataclass(frozen=True)
+class Sketch:
+    """Gradients of samples, shortened by a random projection.
+
+    Attributes:
+        rows: ``[n, K, size]``, or ``[n, d, size]`` of d mixes of the K outputs.
+        outputs: K.
+        mixed: whether they are of mixes.
+        seed: what signs, sums and mixes were drawn with; two sketches go together that were drawn alike.
+    """
+
+    rows: Tensor
+    outputs: int
+    mixed: bool
+    seed: int
+
+    def kernel(self, other: Sketch | None = None) -> Estimate:
+        """Estimate the trace kernel between these samples, or between these and others.
+
+        Args:
+            other: drawn alike at the same point; None for the same samples again.
+
+        Returns:
+            The estimate; its standard error is the bound of `sketch`, with the estimated kernel in it, and for mixes
+            the spread between them as well.
+
+        Raises:
+            BadInput: when the two were not drawn alike.
+        """
+        first, second = self.rows, self.rows if other is None else other.rows
+        if other is not None and (other.seed, other.mixed, second.shape[1:]) != (
+            self.seed,
+            self.mixed,
+            first.shape[1:],
+        ):
+            raise BadInput("The two sketches were not drawn alike: take both with the same size, draws and seed.")
+        size = first.shape[2]
+        if self.mixed:
+            kernel, spread = _mean_of(torch.einsum("nds,mds->nmd", first, second), self.outputs)
+        else:
+            kernel, spread = first.flatten(1) @ second.flatten(1).T, 0.0
+        # Each output adds its own variance; Cauchy-Schwarz over the outputs bounds their sum by that of the sums.
+        own, others = (each.square().sum((1, 2)) / (len(each[0]) if self.mixed else 1) for each in (first, second))
+        variance = float((own[:, None] * others + kernel.square()).sum()) / size + spread
+        return Estimate(kernel, math.sqrt(variance) / max(float(kernel.norm()), 1e-300), size, self.seed)
+
+
+def sketch(
     landscape: Landscape,
     point: Tensor,
     x: Any = None,
-    x2: Any = None,
     *,
     size: int = 1024,
+    draws: int | None = None,
     seed: int = 0,
     memory: float = MEMORY,
     progress: Progress | None = None,
     buffers: Mapping[str, Tensor] | None = None,
-) -> Estimate:
-    """Estimate the trace kernel from gradients shortened by a random projection (Johnson-Lindenstrauss).
+) -> Sketch:
+    """Shorten the gradients of samples by a random projection (Johnson-Lindenstrauss), to estimate kernels from.
 
     Every parameter is added, with a random sign, to one of ``size`` sums: ``E[(S g) . (S h)] = g . h`` for any two
     gradients, with variance at most ``(|g|^2 |h|^2 + (g . h)^2) / size``. What is held is n x K x size numbers, however
-    many parameters there are.
+    many parameters there are. A model with many outputs, such as one that predicts a symbol at every place of a text,
+    also needs ``draws``: then only that many random mixes of the outputs are taken, as by `estimate_outputs`.
 
     Args:
         landscape: as for `ntk`.
         point: as for `ntk`.
         x: as for `ntk`.
-        x2: as for `ntk`.
         size: numbers that each gradient is shortened to.
+        draws: mixes of the outputs, at least 2 and at most K; None takes every output.
         seed: for drawing.
-        memory: bytes.
+        memory: bytes, those of the kernel between the samples among them.
         progress: as for `ntk`.
         buffers: as for `ntk`.
 
     Returns:
-        The estimate; its standard error is the bound above, with the estimated kernel in it.
+        The shortened gradients, from which kernels can be had.
 
     Raises:
         BadInput: as for `ntk`.
     """
     if size < 1:
         raise BadInput(f"size is {size}: give at least 1 number to shorten gradients to.")
-    left = samples_of(landscape, x, "x", targets=False)
-    right = None if x2 is None else samples_of(landscape, x2, "x2", targets=False)
-    rules = Rules(landscape, point, left.batch, buffers=buffers)
-    count = len(left) + (len(right) if right is not None else 0)
-    needed = (count * rules.outputs * size + len(left) * len(right or left)) * rules.point.element_size()
-    needed += rules.landscape.layout.size * 9
+    samples = samples_of(landscape, x, "x", targets=False)
+    rules = Rules(landscape, point, samples.batch, buffers=buffers)
+    pulls, count = rules.outputs if draws is None else draws, len(samples)
+    needed = (count * pulls * size + count * count) * rules.point.element_size() + rules.landscape.layout.size * 9
     if needed > memory:
+        fewer = ", or draws= for a few mixes of the outputs" if draws is None else ""
         raise BadInput(
-            f"Gradients of {count:,} samples and {rules.outputs} outputs shortened to {size:,} numbers take "
-            f"{size_text(needed)}, and memory= is {size_text(memory)}: give more, fewer samples, or a smaller size."
+            f"Gradients of {count:,} samples and {pulls} outputs shortened to {size:,} numbers take "
+            f"{size_text(needed)}, and memory= is {size_text(memory)}: give more, fewer samples, or a smaller "
+            f"size{fewer}."
         )
-    signs = _Signs(rules, size, seed)
-    first = _shortened(rules, left, signs, size, progress).flatten(1)
-    second = first if right is None else _shortened(rules, right, signs, size, progress).flatten(1)
-    kernel = first @ second.T
-    # Each output adds its own variance; Cauchy-Schwarz over the outputs bounds their sum by that of the sums.
-    own, other = first.square().sum(1), second.square().sum(1)
-    variance = float((own[:, None] * other + kernel.square()).sum()) / size
-    return Estimate(kernel, math.sqrt(variance) / max(float(kernel.norm()), 1e-300), size, seed)
+    along = None if draws is None else _mixes(rules.outputs, draws=draws, seed=seed).to(rules.point)
+    rows = _shortened(rules, samples, _Signs(rules, size, seed), size, along, progress)
+    return Sketch(rows, rules.outputs, draws is not None, seed)
 
 
 class _Signs:
@@ -172,19 +221,21 @@ class _Signs:
         return signs.to(self._like), sums
 
 
-def _shortened(rules: Rules, samples: Samples, signs: _Signs, size: int, progress: Progress | None) -> Tensor:
-    """The gradients of all samples, shortened, ``[n, K, size]``."""
-    outputs = rules.outputs
-    found = rules.point.new_zeros(len(samples), outputs, size)
+def _shortened(
+    rules: Rules, samples: Samples, signs: _Signs, size: int, mixes: Tensor | None, progress: Progress | None
+) -> Tensor:
+    """The gradients of all samples, of each output or of mixes ``[d, K]`` of them, shortened: ``[n, K or d, size]``."""
+    taken = torch.eye(rules.outputs).to(rules.point) if mixes is None else mixes
+    found = rules.point.new_zeros(len(samples), len(taken), size)
     # Layers are formed one after another, and mixed with signs: as much again.
     together = rules.together(
-        outputs, more=2 * outputs * max(slot.stop - slot.start for slot in rules.landscape.layout.slots)
+        len(taken), more=2 * len(taken) * max(slot.stop - slot.start for slot in rules.landscape.layout.slots)
     )
     for start in range(0, len(samples), together):
         chunk = slice(start, min(start + together, len(samples)))
         passed = rules(samples.part(chunk))
         rows = found[chunk].view(-1, size)
-        along = torch.eye(outputs).to(rules.point).unsqueeze(1).expand(-1, chunk.stop - chunk.start, -1)
+        along = taken.unsqueeze(1).expand(-1, chunk.stop - chunk.start, -1)
         for layer in passed.pull_layers(along, last=True):
             parts = [(layer.weight, layer.part.rows())]
             if layer.bias is not None:
@@ -192,7 +243,7 @@ def _shortened(rules: Rules, samples: Samples, signs: _Signs, size: int, progres
                 parts.append((f"{layer.weight} bias", layer.part.cotangents.sum(2)))
             for name, gradients in parts:
                 own, sums = signs(name, gradients.shape[2])
-                rows.index_add_(1, sums, gradients.flatten(0, 1) * own)
+                rows.scatter_add_(1, sums.expand(len(rows), -1), gradients.flatten(0, 1) * own)
         if progress is not None:
             progress(chunk.stop, len(samples))
     return found
