@@ -117,13 +117,13 @@ def test_samples_are_balanced_over_classes_and_few_are_taken_as_they_are(tmp_pat
     x = torch.randn(40, 5, dtype=torch.float64)
     y = torch.tensor([0] * 30 + [1] * 8 + [2] * 2)
     landscape = lf.Landscape(net(), (x, y), device="cpu")
-    part, labels = probes._some(landscape, 12)
+    part, labels = probes.few(landscape, 12)
     assert labels.bincount().tolist() == [5, 5, 2]
     assert (labels.diff() >= 0).all()
     torch.testing.assert_close(part.outputs(part.here), net()(x[[0, 1, 2, 3, 4, 30, 31, 32, 33, 34, 38, 39]]).detach())
-    assert len(probes._some(landscape, 1000)[1]) == 40
+    assert len(probes.few(landscape, 1000)[1]) == 40
     numbers = lf.Landscape(net(), (x, torch.randn(40, 3, dtype=torch.float64)), loss="mse", device="cpu")
-    part, labels = probes._some(numbers, 4)
+    part, labels = probes.few(numbers, 4)
     assert labels is None
     torch.testing.assert_close(part.outputs(part.here), net()(x[[0, 13, 26, 39]]).detach())
 
