@@ -245,3 +245,9 @@ def test_the_real_text(data_root):
     dataset = data.characters(root=data_root)
     assert dataset.classes == 65
     assert dataset.train.inputs.shape[1] == 64
+
+
+def test_classes_need_a_label_for_each_sample(tmp_path):
+    (tmp_path / "text.txt").write_text("to be or not to be " * 20)
+    with pytest.raises(BadInput, match="not one for each sample"):
+        data.characters(tmp_path / "text.txt", length=8, only=(0, 1))

@@ -197,3 +197,23 @@ def test_misuse_is_refused_in_one_sentence(call, words):
     with pytest.raises(BadInput, match=words) as refusal:
         call()
     assert "\n" not in str(refusal.value)
+
+
+def test_some_classes_alone():
+    whole, some = data.digits(), data.digits(only=(7, 3), per_class=20)
+    assert some.classes == 2
+    assert some.train.targets.bincount().tolist() == [20, 20]
+    sevens = undone(whole.test, whole)[whole.test.targets == 7].round()
+    assert torch.equal(undone(some.test, some)[some.test.targets == 0].round(), sevens)
+    assert len(some.test) == int(torch.isin(whole.test.targets, torch.tensor([3, 7])).sum())
+    assert some.transform["options"]["only"] == [7, 3]
+    assert data.digits(only=[7, 3], per_class=20).train.targets.tolist() == some.train.targets.tolist()
+
+
+@pytest.mark.parametrize(
+    ("only", "says"),
+    [((3,), "two classes or more"), ((3, 3), "each once"), ((3, 10), "0 to 9"), (3, "a list"), ((1, -2), "at least 0")],
+)
+def test_classes_that_cannot_be_are_refused(only, says):
+    with pytest.raises(BadInput, match=says):
+        data.digits(only=only)

@@ -96,6 +96,10 @@ def assemble(
             f"{name} is a regression task: label_noise, random_labels and mixup need classes; leave them out."
         )
 
+    if options.only is not None:
+        train, test = (_among(name, split, classes, options.only) for split in (train, test))
+        classes = len(options.only)
+
     transform: dict[str, JSON] = {"options": {**own, **options.to_json()}, "source": dict(source)}
     kept = options.keep(train.targets, classes)
     inputs, lengths, targets = train.read(kept), train.lengths, train.targets
@@ -129,6 +133,22 @@ def assemble(
         augment=options.augment,
         mixup=float(options.mixup),
     )
+
+
+def _among(name: str, split: Raw, classes: int | None, chosen: tuple[int, ...]) -> Raw:
+    """The samples of some classes, which are numbered anew."""
+    if classes is None or split.targets.ndim != 1:
+        raise BadInput(f"only chooses by labels, and {name} has not one for each sample: leave it out.")
+    if max(chosen) >= classes:
+        raise BadInput(f"only asks for class {max(chosen)}, and those of {name} are 0 to {classes - 1}.")
+    renumbered = torch.full((classes,), -1)
+    renumbered[torch.tensor(chosen)] = torch.arange(len(chosen))
+    targets = renumbered[split.targets]
+    held = (targets >= 0).nonzero()[:, 0]
+    if not len(held):
+        raise BadInput(f"A split of {name} has no sample of the classes {list(chosen)}: give others.")
+    lengths = None if split.lengths is None else split.lengths[held]
+    return Raw(lambda kept: split.read(held if kept is None else held[kept]), targets[held], lengths)
 
 
 def present(lengths: Tensor, steps: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
@@ -23,6 +23,7 @@ class Common(TypedDict, total=False):
     """Options common to all data sets.
 
     Attributes:
+        only: which classes to keep, in training and test; in this order they are then numbered from 0.
         per_class: how many training samples of each class to keep; all by default.
         fraction: which share of each class's training samples to keep, in (0, 1].
         label_noise: which share of the kept training labels to replace by a wrong class.
@@ -33,6 +34,7 @@ class Common(TypedDict, total=False):
         root: the folder with the data sets; None for ``$LANDFORM_DATA``.
     """
 
+    only: Sequence[int] | None
     per_class: int | None
     fraction: float | None
     label_noise: float
@@ -47,6 +49,7 @@ class Common(TypedDict, total=False):
 class Options:
     """The common options, checked; see `Common`."""
 
+    only: tuple[int, ...] | None = None
     per_class: int | None = None
     fraction: float | None = None
     label_noise: float = 0.0
@@ -80,11 +83,21 @@ class Options:
             augment = Augment(**augment)
         elif augment is not None and not isinstance(augment, Augment):
             raise BadInput(f"augment is an Augment or the name of one, not {type(augment).__name__}.")
-        options = cls(**{**given, "augment": augment})
+        only = given.get("only")
+        if isinstance(only, Sequence) and not isinstance(only, str):
+            only = tuple(only)
+        options = cls(**{**given, "augment": augment, "only": only})
         options._check()
         return options
 
     def _check(self) -> None:
+        if self.only is not None:
+            if not isinstance(self.only, tuple):
+                raise BadInput(f"only is a list of classes, but {self.only!r} was given.")
+            for label in self.only:
+                whole("a class of only", label, least=0)
+            if len(set(self.only)) < max(2, len(self.only)):
+                raise BadInput(f"only is {list(self.only)}: give two classes or more, each once.")
         if self.per_class is not None and self.fraction is not None:
             raise BadInput("per_class and fraction both choose a subset: give one of them.")
         if self.per_class is not None:
@@ -134,7 +147,8 @@ class Options:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "root" and (value != field.default or field.name == "seed"):
-                said[field.name] = value.to_json() if isinstance(value, Augment) else value
+                plain = list(value) if isinstance(value, tuple) else value
+                said[field.name] = plain.to_json() if isinstance(plain, Augment) else plain
         return said
 
 
