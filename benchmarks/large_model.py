@@ -2,8 +2,8 @@
 
 A character GPT is trained for a little while on Python's own sources (or on ``--text``), and twice more from there on
 different halves: two fine-tunes. Of the first the top ten eigenvalues and the trace of the Hessian, a line and a plane,
-the barrier to the other and the estimated tangent kernel are measured, after `landform.survey.rehearse` has told from few
-sequences how long that will take and how much memory it will hold.
+the barrier to the other and the estimated tangent kernel are measured, after `landform.survey.rehearse` has told from
+few sequences how long that will take and how much memory it will hold.
 
     python benchmarks/large_model.py [--quick] [--width 320 --depth 8] [--sequences 128] [--kernel 256] [--threads 2]
 """
@@ -86,7 +86,9 @@ def main() -> None:
         size = lf.Layout.of(model).size
         print(f"A transformer of {size:,} parameters, {LENGTH} characters a sequence, {data.classes} symbols.")
         x, y = data.train.inputs, data.train.targets
-        recipe = lf.Recipe(optimizer="adamw", lr=1e-3, momentum=0.0, batch_size=16, epochs=of.steps * 16 / len(x), schedule="cosine")
+        recipe = lf.Recipe(
+            optimizer="adamw", lr=1e-3, momentum=0.0, batch_size=16, epochs=of.steps * 16 / len(x), schedule="cosine"
+        )
         begun = time.perf_counter()
         once = lf.Recording(at=1, pairs=None)
         lf.train(model, (x, y), recipe, out=folder / "base", recording=once, device="cpu")
@@ -121,15 +123,17 @@ def main() -> None:
         for part in told.parts:
             held = "" if part.bytes is None else f"{part.bytes / 1e9:.2f} GB"
             print(f"{part.probe:20}{part.seconds:>10.1f} s{spent.get(part.probe, float('nan')):>10.1f} s{held:>18}")
-        print(f"{'all':20}{told.seconds:>10.1f} s{took:>10.1f} s{(told.bytes or 0) / 1e9:>15.2f} GB, held {peak / 1e9:.2f} GB")
+        held = f"{(told.bytes or 0) / 1e9:.2f} GB"
+        print(f"{'all':20}{told.seconds:>10.1f} s{took:>10.1f} s{held:>18}, held {peak / 1e9:.2f} GB")
         print(f"time: {took / told.seconds:.2f} of what was foretold; memory: {peak / (told.bytes or 1):.2f} of it")
         for note in atlas.notes:
             print(note)
+        one = {name: float(atlas[name].values.reshape(-1)[0]) for name in atlas.names() if atlas[name].values.size == 1}
         values = atlas["eigenvalues"].values.reshape(-1)
         print("eigenvalues:", ", ".join(f"{value:.3g}" for value in values))
-        print(f"trace: {float(atlas['trace'].values.reshape(-1)[0]):.4g} +- {float(atlas['trace_error'].values.reshape(-1)[0]):.2g}")
-        print(f"barrier between the two fine-tunes: {float(atlas['barrier_to_other'].values.reshape(-1)[0]):.4g}")
-        print(f"kernel: relative standard error {float(atlas['sketch_error'].values.reshape(-1)[0]):.3f}, effective rank {float(atlas['sketch_effective_rank'].values.reshape(-1)[0]):.1f}")
+        print(f"trace: {one['trace']:.4g} +- {one['trace_error']:.2g}")
+        print(f"barrier between the two fine-tunes: {one['barrier_to_other']:.4g}")
+        print(f"kernel: relative error {one['sketch_error']:.3f}, effective rank {one['sketch_effective_rank']:.1f}")
 
 
 if __name__ == "__main__":
