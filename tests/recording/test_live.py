@@ -332,3 +332,50 @@ def test_log_spaced_probes(tmp_path: Path) -> None:
     steps, values = Trajectory(tmp_path / "run").curves["<lambda>"]
     assert steps.tolist() == list(log_spaced(6, 40))
     assert values.tolist() == [step / 10 for step in steps.tolist()]
+
+
+@pytest.mark.timing
+def test_records_are_thinned_to_the_budget(tmp_path: Path) -> None:
+    times = tuple(range(201))
+    told: dict[str, float] = {}
+    for name, how in {"all": {}, "thin": {"thin": True, "budget": 0.03}}.items():
+        recorder = train(net(), 200, tmp_path / name, pause=0.002, at=times, **how)
+        assert recorder is not None
+        told[name] = recorder.overhead
+    assert told["thin"] < 0.03
+    run = Trajectory(tmp_path / "thin")
+    assert run.skipped == recorder.skipped
+    assert sorted([*run.steps, *run.skipped["records"]]) == list(times)
+    assert run.steps[0] == 0
+    assert run.steps[-1] == 200
+    assert len(run.curves["loss"][0]) == 200
+    assert len(Trajectory(tmp_path / "all").steps) == 201
+
+
+def test_what_thinning_leaves(tmp_path: Path) -> None:
+    # A budget of next to nothing: only what has to be there is there, and partners go with their records.
+    how: dict[str, Any] = {"epoch": 10, "pairs": 0.2, "at": every(4, 20), "resumable_at": [8]}
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder(tmp_path / "run", model, optimizer, thin=True, budget=1e-9, **how) as recorder:
+        for _ in range(20):
+            optimizer.step()
+            recorder.step(loss=0.5)
+    run = Trajectory(tmp_path / "run")
+    assert run.steps == [0, 2, 8, 10, 20]
+    assert run.pairs == [(0, 1), (2, 3)]
+    assert run.skipped == recorder.skipped == {"records": [4, 12, 16]}
+    assert run.run["settings"]["recorder"]["thin"] is True
+    # And with time enough everything.
+    with Recorder(tmp_path / "rich", net(), epoch=10, pairs=0.2, at=every(4, 20), thin=True, budget=1e9) as recorder:
+        for _ in range(20):
+            recorder.step(loss=0.5)
+    assert recorder.skipped == {}
+    assert Trajectory(tmp_path / "rich").steps == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+
+
+def test_thinning_needs_a_budget(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="budget is None"):
+        Recorder(tmp_path / "run", net(), epoch=5, at=5, thin=True, budget=None)
+    with pytest.raises(BadInput, match="give a share"):
+        Recorder(tmp_path / "run", net(), epoch=5, at=5, thin=True, budget=-1)

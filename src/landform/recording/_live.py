@@ -22,7 +22,7 @@ from landform.recording._times import Times
 log = logging.getLogger("landform.recording")
 
 # The rest of the budget is for what cannot be foreseen: a measurement that takes longer than before, the next record.
-_HELD_BACK = 0.9
+HELD_BACK = 0.9
 # What a probe takes the first time is foretold from what cheaper ones took, and may be this many times as much.
 _UNSURE = 2.0
 # Counts below this say nothing about the price of one.
@@ -140,7 +140,7 @@ class Live:
         sound = {name: account for name, account in self._accounts.items() if not account.failure}
         chosen = set(sound)
         if not math.isinf(self.budget):
-            allowed = _HELD_BACK * self.budget * trained
+            allowed = HELD_BACK * self.budget * trained
             left, spent = allowed - (own - sum(account.seconds for account in sound.values())), own
             expected = {name: self._expected(account) for name, account in sound.items()}
             # Those that want least are served first: what they leave of an equal share is for the others.

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from landform.errors import BadInput
 from landform.layout import Layout
 from landform.recording._distributed import Shard, is_bystander, local, unwrapped
 from landform.recording._format import RecordData, record_path, storage_type
-from landform.recording._live import Live, LiveProbes, Log, Now, synchronize
+from landform.recording._live import HELD_BACK, Live, LiveProbes, Log, Now, synchronize
 from landform.recording._sizes import Sizes, announce
 from landform.recording._state import check_optimizer, generator_state, optimizer_state, persistent_buffers
 from landform.recording._tape import Tape, Values, finish_forgotten
@@ -32,6 +33,7 @@ from landform.recording._writer import RunWriter
 
 log = logging.getLogger("landform.recording")
 
+RECORDS = "records"  # under which steps of records that were left out are kept
 _NEVER = sys.maxsize
 _LARGEST_SPARE = 64_000_000  # bytes
 
@@ -73,6 +75,7 @@ class Recorder:
         probes: LiveProbes | None = None,
         probes_at: int | Iterable[int] | None = None,
         budget: float | None = 0.03,
+        thin: bool = False,
         log: Log | None = None,
         settings: Mapping[str, Any] | None = None,
         resume: bool | int = False,
@@ -100,6 +103,8 @@ class Recorder:
             probes_at: when to take them, as for ``at``; at the times of ``at`` by default.
             budget: share of the training's time that the recorder may take for itself with probes; it keeps to it by
                 leaving measurements out (`skipped`). None for no limit.
+            thin: leave out records as well where they would take more than the budget, with probes or without; but for
+                that before the first step, resumable ones, and the last where training ends with it.
             log: called as ``log(step, {name: value})`` with what was measured.
             settings: whatever describes the run, as JSON; kept in ``run.json``.
             resume: go on with the run that lies in the folder, if one does. The model must stand at one of its
@@ -136,6 +141,7 @@ class Recorder:
         self._live = _live(
             probes, self.plan.at if probes_at is None else Times.parse(probes_at, "probes_at"), log, budget
         )
+        self._thinned = _thinned(budget) if thin else None
         self._epoch = epoch
         self.steps, self._start, self._own = 0, time.perf_counter(), 0.0
         self._next = -1
@@ -220,8 +226,12 @@ class Recorder:
 
     @property
     def skipped(self) -> dict[str, list[int]]:
-        """Steps at which a probe was due and left out, to keep the budget or since it failed, by its name."""
-        return {} if self._live is None else self._live.skipped
+        """Steps at which a probe was due and left out, to keep the budget or since it failed, by its name.
+
+        Those of records that were left out are under ``records``.
+        """
+        records = {RECORDS: list(self._thinned.skipped)} if self._thinned and self._thinned.skipped else {}
+        return records if self._live is None else {**self._live.skipped, **records}
 
     @property
     def overhead(self) -> float:
@@ -251,8 +261,17 @@ class Recorder:
         """
         self._next = -1
         if not self._silent and self._finish.detach() is not None:
+            if self._thinned is not None and self._thinned.last is not None and self._thinned.last[0] == self.steps:
+                _, loss, lr = self._thinned.last  # training ended here: the last point is worth its time
+                self._values.skipped[RECORDS].remove(self.steps)
+                if not self._values.skipped[RECORDS]:
+                    del self._values.skipped[RECORDS]
+                self._record(loss, lr, self._trained(), planned=True)
+                self._thinned.skipped.pop()
             if self._live is not None and self.steps:
                 log.info("%s", self._live.summary(self._trained(), self._own))
+            if self._thinned is not None and self._thinned.skipped:
+                log.info("Records left out to keep the budget: %s.", _some(self._thinned.skipped))
             self._tape.finish()
 
     def __enter__(self) -> Self:
@@ -289,7 +308,11 @@ class Recorder:
         if live is not None:
             self._measure(live, lr, trained)
         if self.steps >= self._recording:
-            self._record(loss, lr, trained)
+            planned = self.steps in self.plan.at
+            if self._thinned is None:
+                self._record(loss, lr, trained, planned=planned)
+            else:
+                self._thin(self._thinned, loss, lr, trained, self._own + time.perf_counter() - start, planned=planned)
         self._next = self._following()
         self._own += time.perf_counter() - start
 
@@ -298,6 +321,34 @@ class Recorder:
         self._recording = _NEVER if step is None else step
         due = None if self._live is None else self._live.at.after(self.steps)
         return self._recording if due is None else min(due, self._recording)
+
+    def _thin(
+        self,
+        thinned: _Thinned,
+        loss: float | Tensor | None,
+        lr: float | Tensor | None,
+        trained: float,
+        own: float,
+        *,
+        planned: bool,
+    ) -> None:
+        """Record what is due if it fits into the budget, or has to be there in any case."""
+        step, gap = self.steps, self.plan.gap
+        start = time.perf_counter()
+        due = step == 0 or step in self.plan.resumable
+        if planned and not due and not thinned.fits(trained, own, 2 if gap else 1):
+            planned = False
+            thinned.skipped.append(step)
+            thinned.last = step, loss, lr
+        if due or planned or (gap and step - gap in thinned.kept):
+            if planned:
+                thinned.kept.add(step)
+            self._record(loss, lr, trained, planned=planned)
+            thinned.price = time.perf_counter() - start
+            if thinned.skipped and thinned.skipped[-1] == step:
+                thinned.skipped.pop()
+        elif step in self.plan.at:
+            self._values.skipped.setdefault(RECORDS, []).append(step)
 
     def _measure(self, live: Live, lr: float | Tensor | None, trained: float) -> None:
         names, left_out = live.choose(self.steps, trained, self._own)
@@ -320,7 +371,7 @@ class Recorder:
     def _copied_buffers(self) -> dict[str, Tensor]:
         return {name: owner.get_buffer(key).detach().clone() for name, (owner, key) in self._buffers.items()}
 
-    def _record(self, loss: float | Tensor | None, lr: float | Tensor | None, trained: float) -> None:
+    def _record(self, loss: float | Tensor | None, lr: float | Tensor | None, trained: float, *, planned: bool) -> None:
         step = self.steps
         thawed = [name for name, p in self._frozen.items() if p.requires_grad]
         if thawed:
@@ -328,7 +379,7 @@ class Recorder:
                 f"Parameter {thawed[0]} was frozen when recording began and is trained now: make the recorder while "
                 "all that will be trained requires a gradient."
             )
-        planned, resumable = step in self.plan.at, step in self.plan.resumable
+        resumable = step in self.plan.resumable
         state: dict[str, Any] = {}
         arrays: dict[str, Tensor] | None = None
         if resumable:
@@ -391,6 +442,8 @@ class Recorder:
             "gap": self.plan.gap,
             "resumable_at": self.plan.resumable.every or list(self.plan.resumable.steps),
         }
+        if self._thinned is not None:
+            described |= {"thin": True, "budget": self._thinned.budget}
         if self._live is not None:
             budget = None if math.isinf(self._live.budget) else self._live.budget
             described |= {"probes": self._live.names, "budget": budget}
@@ -399,6 +452,37 @@ class Recorder:
             kept = {k: v for k, v in groups[0].items() if isinstance(v, bool | int | float | str | tuple)}
             described["optimizer"] = {"class": type(self._optimizer).__name__, **kept}
         return described
+
+
+@dataclass
+class _Thinned:
+    """Which records a recorder leaves out to keep its budget.
+
+    Attributes:
+        budget: share of the training's time.
+        price: seconds that the last record took the training.
+        kept: planned steps that were recorded, whose partners are too.
+        skipped: planned steps that were not.
+        last: the last of those, with its loss and learning rate.
+    """
+
+    budget: float
+    price: float = 0.0
+    kept: set[int] = field(default_factory=set)
+    skipped: list[int] = field(default_factory=list)
+    last: tuple[int, float | Tensor | None, float | Tensor | None] | None = None
+
+    def fits(self, trained: float, own: float, records: int) -> bool:
+        """Whether so many records fit into the budget beside what the recorder has taken."""
+        return own + records * self.price <= HELD_BACK * self.budget * trained
+
+
+def _thinned(budget: float | None) -> _Thinned:
+    if budget is None:
+        raise BadInput("thin=True leaves out records to keep a budget, and budget is None: give a share, such as 0.03.")
+    if not (isinstance(budget, int | float) and 0 < budget < math.inf):
+        raise BadInput(f"budget is {budget!r}: give a share of the training's time, such as 0.03, or None.")
+    return _Thinned(float(budget))
 
 
 def _live(probes: LiveProbes | None, at: Times, log: Log | None, budget: float | None) -> Live | None:

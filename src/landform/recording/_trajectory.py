@@ -112,7 +112,10 @@ class Trajectory:
 
     @cached_property
     def skipped(self) -> dict[str, list[int]]:
-        """Steps at which a probe was due during training and was left out for its budget, by the probe's name."""
+        """Steps at which a probe was due during training and was left out for the budget, by the probe's name.
+
+        Those of records that were left out (``Recorder(thin=True)``) are under ``records``.
+        """
         found: dict[str, set[int]] = {}
         for file in self._told():
             for name in file.entries:
