@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from landform.errors import BadInput
 from landform.merging._reading import CODES, Held
+from landform.store import load_pickle, state_in
 
-# Under which of these the weights lie in checkpoints that hold more than them.
-_KEYS = ("state_dict", "model_state_dict", "model", "module", "weights")
 # After so many bytes a map is let go and made anew: the pages that were looked at count as memory.
 _SEEN = 2**26
 
@@ -40,11 +38,10 @@ class PickledFile:
             BadInput: when it holds no tensors by name, or more than tensors and plain values.
         """
         self.path = path
-        self._mapped = True
         self._seen = 0
         self._state: Mapping[str, Any] | None = None
-        content = self._load()
-        self.within, state = _weights_in(path, content)
+        content, self._mapped = load_pickle(path)
+        self.within, state = state_in(path, content)
         self.left = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
         held: dict[str, Held] = {}
         tied: dict[str, str] = {}
@@ -80,51 +77,13 @@ class PickledFile:
             out: where they go, ``[m]``, of the tensor's own type.
         """
         if self._state is None:
-            self._state = _weights_in(self.path, self._load())[1]
+            self._state = state_in(self.path, load_pickle(self.path)[0])[1]
         tensor = self._state[name].detach()
         # One that does not lie in order is put in order whole, for each piece of it: such are rare in state dicts.
         out.copy_(tensor.reshape(-1)[start : start + len(out)])
         self._seen += out.numel() * out.dtype.itemsize
         if self._mapped and self._seen >= _SEEN:
             self._state, self._seen = None, 0
-
-    def _load(self) -> Any:
-        given: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
-        try:
-            if self._mapped:
-                try:
-                    return torch.load(self.path, mmap=True, **given)
-                except RuntimeError:
-                    self._mapped = False  # the form of before 2020 cannot be mapped: it is held
-            return torch.load(self.path, **given)
-        except FileNotFoundError:
-            raise BadInput(f"There is no file {self.path}.") from None
-        except OSError as why:
-            raise BadInput(f"{self.path} cannot be read ({why.strerror}).") from None
-        except pickle.UnpicklingError:
-            raise BadInput(
-                f"{self.path} is no state dict, or holds more than tensors and plain values, which is not loaded since "
-                "it could run any code: save model.state_dict() alone."
-            ) from None
-        except (RuntimeError, EOFError, ValueError, KeyError) as why:
-            text = " ".join(str(why).split()).partition(". ")[0][:120]
-            raise BadInput(f"{self.path} is not a file that torch.save wrote, or is cut short ({text}).") from None
-
-
-def _weights_in(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
-    """Find the state dict in what was loaded."""
-    if isinstance(content, Mapping):
-        if any(isinstance(value, Tensor) for value in content.values()):
-            return "", content
-        for key in _KEYS:
-            inner = content.get(key)
-            if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-                return key, inner
-    what = "has the entries " + ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-    raise BadInput(
-        f"{path} holds no tensors by name ({what[:200]}): give a state dict, as torch.save(model.state_dict(), path) "
-        "writes."
-    )
 
 
 def _kind(tensor: Tensor) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from landform import store
 from landform.errors import BadInput
 
 # What a folder in the form of the Hugging Face hub holds its weights in; first what is safe to read.
@@ -26,8 +25,7 @@ WEIGHTS = (
 )
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 _LAST = 2**53  # beyond which a number in a file is no step any more
-# Under which of these a checkpoint keeps its weights, and the step and the epoch it was written at.
-_STATES = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
+# Under which of these a checkpoint keeps the step and the epoch it was written at.
 _STEPS, _EPOCHS = ("global_step", "step", "iteration", "iter", "num_updates"), ("epoch", "epochs")
 
 
@@ -147,43 +145,10 @@ def _safetensors(file: Path) -> Any:
 
 def _unpickled(file: Path, trusted: bool) -> tuple[dict[str, Any], dict[str, float]]:
     """The state dict in a file of ``torch.save``, and the numbers beside it."""
-    how: dict[str, Any] = {"map_location": "cpu", "weights_only": not trusted}
-    try:
-        try:
-            content = torch.load(file, mmap=True, **how)
-        except RuntimeError:  # the form of before 2020 cannot be mapped
-            content = torch.load(file, **how)
-    except pickle.UnpicklingError:
-        raise BadInput(
-            f"{file} holds more than tensors and plain values, and reading it could run any code: save "
-            "model.state_dict() alone, or, if you trust whoever wrote it, give trusted=True (--trusted)."
-        ) from None
-    except OSError as why:
-        raise BadInput(f"{file} cannot be read ({why.strerror}).") from None
-    except Exception as why:  # torch has no error of its own for what is no file of its
-        raise BadInput(f"{file} is not a file that torch.save wrote, or is cut short ({_short(why)}).") from None
-    state = _weights_in(content)
-    if state is None:
-        what = (
-            f"its entries are {', '.join(map(str, content))[:150]}" if isinstance(content, Mapping) else type(content)
-        )
-        raise BadInput(f"{file} holds no state dict ({what}): give what torch.save(model.state_dict(), ...) writes.")
-    told = {str(k): float(v) for k, v in content.items() if isinstance(v, int | float)} if state is not content else {}
+    content, _ = store.load_pickle(file, trusted=trusted)
+    within, state = store.state_in(file, content)
+    told = {str(k): float(v) for k, v in content.items() if isinstance(v, int | float)} if within else {}
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}, told
-
-
-def _weights_in(content: Any) -> Mapping[str, Any] | None:
-    if isinstance(content, torch.nn.Module):  # only where pickles are trusted
-        return content.state_dict()
-    if not isinstance(content, Mapping):
-        return None
-    for inner in (content, *(content.get(key) for key in _STATES)):
-        if isinstance(inner, torch.nn.Module):
-            inner = inner.state_dict()
-        # A checkpoint may hold a tensor or two beside its weights: a state dict is where most values are tensors.
-        if isinstance(inner, Mapping) and 2 * sum(isinstance(v, Tensor) for v in inner.values()) > len(inner):
-            return inner
-    return None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,16 +23,16 @@ from landform.errors import BadInput
 from landform.layout import Layout
 from landform.recording._distributed import Shard, is_bystander, local, unwrapped
 from landform.recording._format import RecordData, record_path, storage_type
-from landform.recording._live import HELD_BACK, Live, LiveProbes, Log, Now, synchronize
+from landform.recording._live import Live, LiveProbes, Log, Now, synchronize
 from landform.recording._sizes import Sizes, announce
 from landform.recording._state import check_optimizer, generator_state, optimizer_state, persistent_buffers
 from landform.recording._tape import Tape, Values, finish_forgotten
+from landform.recording._thinned import RECORDS, Thinned, thinned_to
 from landform.recording._times import Plan, Times, partner_gap
 from landform.recording._writer import RunWriter
 
 log = logging.getLogger("landform.recording")
 
-RECORDS = "records"  # under which steps of records that were left out are kept
 _NEVER = sys.maxsize
 _LARGEST_SPARE = 64_000_000  # bytes
 
@@ -141,7 +140,7 @@ class Recorder:
         self._live = _live(
             probes, self.plan.at if probes_at is None else Times.parse(probes_at, "probes_at"), log, budget
         )
-        self._thinned = _thinned(budget) if thin else None
+        self._thinned = thinned_to(budget) if thin else None
         self._epoch = epoch
         self.steps, self._start, self._own = 0, time.perf_counter(), 0.0
         self._next = -1
@@ -324,7 +323,7 @@ class Recorder:
 
     def _thin(
         self,
-        thinned: _Thinned,
+        thinned: Thinned,
         loss: float | Tensor | None,
         lr: float | Tensor | None,
         trained: float,
@@ -452,37 +451,6 @@ class Recorder:
             kept = {k: v for k, v in groups[0].items() if isinstance(v, bool | int | float | str | tuple)}
             described["optimizer"] = {"class": type(self._optimizer).__name__, **kept}
         return described
-
-
-@dataclass
-class _Thinned:
-    """Which records a recorder leaves out to keep its budget.
-
-    Attributes:
-        budget: share of the training's time.
-        price: seconds that the last record took the training.
-        kept: planned steps that were recorded, whose partners are too.
-        skipped: planned steps that were not.
-        last: the last of those, with its loss and learning rate.
-    """
-
-    budget: float
-    price: float = 0.0
-    kept: set[int] = field(default_factory=set)
-    skipped: list[int] = field(default_factory=list)
-    last: tuple[int, float | Tensor | None, float | Tensor | None] | None = None
-
-    def fits(self, trained: float, own: float, records: int) -> bool:
-        """Whether so many records fit into the budget beside what the recorder has taken."""
-        return own + records * self.price <= HELD_BACK * self.budget * trained
-
-
-def _thinned(budget: float | None) -> _Thinned:
-    if budget is None:
-        raise BadInput("thin=True leaves out records to keep a budget, and budget is None: give a share, such as 0.03.")
-    if not (isinstance(budget, int | float) and 0 < budget < math.inf):
-        raise BadInput(f"budget is {budget!r}: give a share of the training's time, such as 0.03, or None.")
-    return _Thinned(float(budget))
 
 
 def _live(probes: LiveProbes | None, at: Times, log: Log | None, budget: float | None) -> Live | None:

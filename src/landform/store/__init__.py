@@ -17,6 +17,7 @@ from landform.store._files import (
     write_text,
 )
 from landform.store._folders import Lock, check_name, free_space, make_folder, remove, size_text, sweep
+from landform.store._pickles import load_pickle, state_in
 from landform.store._tensors import (
     Entry,
     TensorFile,
@@ -40,6 +41,7 @@ __all__ = [
     "checksum",
     "free_space",
     "is_shared",
+    "load_pickle",
     "make_folder",
     "open_tensors",
     "read_bytes",
@@ -50,6 +52,7 @@ __all__ = [
     "scratch",
     "settle_folder",
     "size_text",
+    "state_in",
     "sweep",
     "write_bytes",
     "write_json",
