@@ -94,7 +94,7 @@ layers: setup  ## import-linter: a room imports only from lower floors
 
 .PHONY: docs
 docs: setup  ## build the documentation into docs/_build; a warning is an error
-	$(call step,docs,OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fresh-env --quiet --fail-on-warning --keep-going -b html docs docs/_build)
+	$(call step,docs,OMP_NUM_THREADS=1 $(BIN)/sphinx-build --jobs auto --fresh-env --quiet --fail-on-warning --keep-going -b html docs docs/_build)
 
 # One more than there are cores: some tests wait for processes of their own.
 WORKERS = $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
@@ -103,7 +103,7 @@ WORKERS = $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 .PHONY: check
 check: setup  ## pytest, with every code block of README and docs
 	$(call step,tests,OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup -m "not timing and not slow")
-	$(call step,tests that measure time,OMP_NUM_THREADS=1 $(BIN)/pytest -m timing)
+	$(call step,tests that measure time,OMP_NUM_THREADS=1 $(BIN)/pytest -m timing `grep -rl mark.timing tests --include='test_*.py'`)
 
 .PHONY: test-slow
 test-slow: setup  ## the tests that `make test` leaves out: a Ray cluster that loses workers and a node, pages that run whole studies
