@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections import UserDict
 
 import pytest
 import torch
@@ -257,6 +258,21 @@ def test_loaders_dicts_and_losses_of_ones_own() -> None:
     own = Landscape(model, (x, y), device="cpu", loss=lambda z, t: (z.logsumexp(-1) - z[:, 0]).square().mean())
     expected = plain(model, points[1], x)(x)
     torch.testing.assert_close(own.loss(points)[1], (expected.logsumexp(-1) - expected[:, 0]).square().mean().detach())
+
+
+def test_batches_of_a_tokenizer_are_dicts_to_the_forward() -> None:
+    model, landscape, points, x, y = make("mlp")
+    batches = [UserDict(x=a, label=b) for a, b in DataLoader(TensorDataset(x.float(), y), batch_size=5)]
+    seen: list[object] = []
+
+    def forward(net: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append((type(batch), batch["x"].dtype))
+        return net(batch["x"]), batch["label"]
+
+    found = Landscape(model, batches, device="cpu", dtype=torch.float64, forward=forward)
+    torch.testing.assert_close(found.loss(points), landscape.loss(points), rtol=1e-5, atol=1e-6)
+    assert set(seen) == {(dict, torch.float64)}  # moved like any other
+    assert found.fingerprint() != found.on(batches[:1]).fingerprint()
 
 
 def test_targets_in_a_dict_weigh_as_their_samples() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -59,7 +59,7 @@ class Stream:
 
     def batches(self, size: int) -> Iterator[Any]:
         """Go through the loader as it cuts its own batches."""
-        for batch in _begun(self.loader):
+        for batch in map(_plain, _begun(self.loader)):
             if self.place is None:
                 yield batch
             else:
@@ -129,6 +129,15 @@ def _look_twice(loader: Iterable[Any], most: int = 4) -> None:
         )
 
 
+def _plain(batch: Any) -> Any:
+    """A batch in which every mapping is a dict: those of tokenizers are not, and nobody could look into them."""
+    if isinstance(batch, Mapping):
+        return {key: _plain(value) for key, value in batch.items()}
+    if type(batch) in (tuple, list):
+        return type(batch)(map(_plain, batch))
+    return batch
+
+
 def _begun(loader: Iterable[Any]) -> Iterator[Any]:
     """Begin a pass; a DataLoader draws a seed for its workers, and the caller's generator is put back."""
     with torch.random.fork_rng([]):
@@ -137,7 +146,7 @@ def _begun(loader: Iterable[Any]) -> Iterator[Any]:
 
 def _digests(loader: Iterable[Any], most: int) -> list[str]:
     found: list[str] = []
-    for batch in loader:
+    for batch in map(_plain, loader):
         tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
         if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in tensors):
             raise BadInput(f"Batch {len(found)} holds NaN or infinity: remove or mend those samples.")
