@@ -243,7 +243,7 @@ SCALES: Mapping[str, RobustProtocol] = {
         data_options={"only": (0, 1), "per_class": 500},
         model="small_cnn",
         model_options={"width": (16, 32, 32), "init": "torch"},
-        recipe=Recipe(epochs=60, batch_size=50, lr=0.1, momentum=0.9, schedule="cosine", precision="bfloat16"),
+        recipe=Recipe(epochs=60, batch_size=50, lr=0.05, momentum=0.9, schedule="cosine", precision="bfloat16"),
         eps=(2 / 255, 8 / 255),
         sweep=(4 / 255,),
         steps=3,
