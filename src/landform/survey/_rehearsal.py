@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -210,6 +213,7 @@ class _Watch:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         elif _resident() is not None:
+            _give_back()
             self._thread.start()
         return self
 
@@ -225,6 +229,13 @@ class _Watch:
             self.most = max(self.most or 0, _resident() or 0)
             if self._done.wait(0.005):
                 return
+
+
+def _give_back() -> None:
+    """Let the C library give the system what it keeps of freed memory, or nothing that is taken from it would show."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident() -> int | None:
