@@ -66,7 +66,7 @@ def rude(now: Now) -> float:
     with torch.no_grad():
         for parameter in now.model.parameters():
             parameter.add_(1.0)
-    return float(loss)
+    return float(loss.detach())
 
 
 def grads(model: nn.Module) -> list[Tensor]:
