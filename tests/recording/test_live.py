@@ -374,6 +374,32 @@ def test_what_thinning_leaves(tmp_path: Path) -> None:
     assert Trajectory(tmp_path / "rich").steps == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
 
 
+def test_thinning_where_partners_are_records_too(tmp_path: Path) -> None:
+    # 2, 10 and 12 are planned, would be left out, and are there in any case: as partners of what is kept.
+    times: dict[str, Any] = {"epoch": 10, "pairs": 0.2, "at": every(2, 20), "resumable_at": [8, 10]}
+
+    def record(until: int, begin: int = 0, **more: Any) -> Recorder:
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with Recorder(tmp_path / "run", model, optimizer, thin=True, budget=1e-9, **times, **more) as recorder:
+            for _ in range(begin, until):
+                optimizer.step()
+                recorder.step(loss=0.5)
+        return recorder
+
+    assert record(12).skipped == {"records": [4, 6]}
+    run = Trajectory(tmp_path / "run")
+    assert run.steps == [0, 2, 8, 10, 12]
+    assert run.pairs == [(0, 1), (2, 3), (3, 4)]
+    assert not any(run.at(step=step).partner for step in run.steps)  # they were asked for
+
+    # Gone on with from 10: what a record costs is not known again before the first.
+    assert record(20, begin=10, resume=10).skipped == {"records": [16, 18]}
+    run = Trajectory(tmp_path / "run")
+    assert run.steps == [0, 2, 8, 10, 12, 14, 20]
+    assert run.skipped == {"records": [4, 6, 16, 18]}
+
+
 def test_thinning_needs_a_budget(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="budget is None"):
         Recorder(tmp_path / "run", net(), epoch=5, at=5, thin=True, budget=None)

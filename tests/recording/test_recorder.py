@@ -1,14 +1,7 @@
 from __future__ import annotations
 
-import errno
-import gc
 import json
 import logging
-import multiprocessing
-import os
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +10,7 @@ from torch import nn
 
 from landform import store
 from landform.errors import BadInput
-from landform.recording import Background, RecordData, Recorder, RunWriter, Trajectory, log_spaced
+from landform.recording import Recorder, Trajectory, log_spaced
 
 
 def net(seed: int = 0) -> nn.Module:
@@ -37,11 +30,6 @@ def train(model: nn.Module, optimizer, recorder: Recorder, steps: int) -> tuple[
         kept[step] = flat(model)
         losses.append(loss.item())
     return kept, losses
-
-
-def step_often(recorder: Recorder, times: int = 50) -> None:
-    for _ in range(times):
-        recorder.step(loss=1.0)
 
 
 def flat(model: nn.Module) -> torch.Tensor:
@@ -210,6 +198,13 @@ def test_a_disk_too_small_is_said_beforehand(tmp_path: Path, caplog, monkeypatch
     assert "and only 1 kB are free" in caplog.text
 
 
+def test_run_json_can_be_read_by_a_person(tmp_path: Path) -> None:
+    Recorder(tmp_path / "run", net(), epoch=7, at=[1, 5], settings={"seed": 3}).close()
+    text = (tmp_path / "run" / "run.json").read_text()
+    assert json.loads(text)["settings"]["seed"] == 3
+    assert '\n "epoch": 7,\n' in text
+
+
 # ---------------------------------------------------------------------------------------------- misuse
 
 
@@ -305,272 +300,3 @@ def test_a_run_is_not_written_over_unasked(tmp_path: Path) -> None:
     (tmp_path / "run" / "children").mkdir()
     with pytest.raises(BadInput, match="has children"):
         Recorder(tmp_path / "run", model, epoch=5, at=1, overwrite=True)
-
-
-# ---------------------------------------------------------------------------------------------- disks and processes
-
-
-def test_a_full_disk_is_one_sentence_in_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = net()
-    recorder = Recorder(tmp_path / "run", model, epoch=5, at=1, pairs=None)
-    for _ in range(4):
-        recorder.step(loss=1.0)
-    recorder.flush()
-    write = os.write
-
-    def full(file: int, data: memoryview) -> int:
-        if len(data) > 100:
-            return write(file, data[:50])  # a part fits still
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
-        recorder.step()
-        with pytest.raises(BadInput, match=r"The disk is full, so .*000000005.safetensors was not written"):
-            recorder.flush()
-        with pytest.raises(BadInput, match="The disk is full"):
-            recorder.step()
-        assert recorder.steps == 5
-        with pytest.raises(BadInput, match="The disk is full"):
-            recorder.close()
-    trajectory = Trajectory(tmp_path / "run")
-    assert trajectory.steps == [0, 1, 2, 3, 4]
-    assert trajectory.verify() == []
-    assert sorted(p.suffix for p in (tmp_path / "run" / "points").iterdir()) == [".safetensors"] * 5
-    again = Recorder(tmp_path / "run", model, epoch=5, at=1, pairs=None, resume=4)
-    again.step(loss=1.0)
-    again.close()
-    assert Trajectory(tmp_path / "run").steps == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs to mount a small disk")
-def test_a_truly_full_disk(tmp_path: Path) -> None:
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    try:
-        model = nn.Linear(100, 100)
-        recorder = Recorder(place / "run", model, epoch=5, at=1, pairs=None)
-        with pytest.raises(BadInput, match="The disk is full"):
-            step_often(recorder)
-        with pytest.raises(BadInput, match="The disk is full"):
-            recorder.close()
-        trajectory = Trajectory(place / "run")
-        assert 3 <= len(trajectory) <= 6
-        assert trajectory.steps == list(range(len(trajectory)))
-        assert trajectory.verify() == []
-        assert all(not file.name.endswith(".tmp") for file in (place / "run" / "points").iterdir())
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="a file stands where a folder is needed"):
-        Recorder(tmp_path / "file" / "run", net(), epoch=1, at=1)
-
-
-def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opener = os.open
-
-    def refuse(path, flags, *more):
-        if flags & (os.O_WRONLY | os.O_RDWR):
-            raise OSError(errno.EROFS, "Read-only file system")
-        return opener(path, flags, *more)
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(BadInput, match=r"cannot be written \(Read-only file system\): give a folder"):
-        Recorder(tmp_path / "run", net(), epoch=1, at=1)
-
-
-def test_a_folder_that_vanishes_while_recording(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run", net(), epoch=1, at=1)
-    recorder.flush()
-    (tmp_path / "run").rename(tmp_path / "elsewhere")
-    recorder.step()
-    with pytest.raises(BadInput, match=r"000000001\.safetensors cannot be written because its folder is not there"):
-        recorder.close()
-
-
-def test_two_recorders_in_one_folder(tmp_path: Path) -> None:
-    first = Recorder(tmp_path / "run", net(), epoch=1, at=1)
-    for more in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(BadInput, match="This process is recording into"):
-            Recorder(tmp_path / "run", net(), epoch=1, at=1, **more)
-    first.step()
-    first.close()
-    assert Trajectory(tmp_path / "run").steps == [0, 1]
-
-
-def _record(folder: str, ready, done) -> None:
-    torch.set_num_threads(1)
-    with Recorder(folder, nn.Linear(2, 2), epoch=1, at=1):
-        ready.set()
-        done.wait()
-
-
-def test_two_processes_in_one_folder(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    child = context.Process(target=_record, args=(str(tmp_path / "run"), ready, done), daemon=True)
-    child.start()
-    assert ready.wait(30)
-    with pytest.raises(BadInput, match=f"is being written by process {child.pid} at this moment"):
-        Recorder(tmp_path / "run", nn.Linear(2, 2), epoch=1, at=1, resume=True)
-    done.set()
-    child.join()
-    assert child.exitcode == 0
-
-
-def test_a_forked_child_cannot_use_the_recorder(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "run", nn.Linear(2, 2), epoch=1, at=1)
-    context = multiprocessing.get_context("fork")
-    child = context.Process(target=_in_child, args=(recorder,), daemon=True)
-    child.start()
-    child.join()
-    assert child.exitcode == 0
-    recorder.step()
-    recorder.close()
-    assert Trajectory(tmp_path / "run").steps == [0, 1]
-
-
-def _in_child(recorder: Recorder) -> None:
-    with pytest.raises(BadInput, match="only in the process that made it"):
-        recorder.step()
-    recorder.close()  # does nothing here
-
-
-SCRIPT = """
-import sys, torch
-from landform.recording import Recorder
-torch.manual_seed(0)
-recorder = Recorder(sys.argv[1], torch.nn.Linear(300, 300), epoch=1, at=1)
-for step in range(7):
-    recorder.step(loss=float(step))
-if sys.argv[2] == "raise":
-    raise KeyError("the user's own mistake")
-"""
-
-
-@pytest.mark.parametrize("how", ["end", "raise"])
-def test_what_was_not_closed_is_flushed_when_the_interpreter_ends(how: str, tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "run"), how], capture_output=True, text=True)
-    assert ended.returncode == (how == "raise"), ended.stderr
-    trajectory = Trajectory(tmp_path / "run")
-    assert trajectory.steps == list(range(8))
-    assert trajectory.curves["loss"][1].tolist() == [float(n) for n in range(7)]
-
-
-def test_a_forgotten_recorder_is_finished_and_its_thread_ends(tmp_path: Path) -> None:
-    before = threading.active_count()
-    model = net()
-    recorder = Recorder(tmp_path / "run", model, epoch=10, at=[100])
-    recorder.step(loss=1.0)
-    del recorder
-    gc.collect()
-    assert threading.active_count() == before
-    assert Trajectory(tmp_path / "run").curves["loss"][1].tolist() == [1.0]
-    Recorder(tmp_path / "run", model, epoch=10, at=[100], resume=True).close()  # the folder is free again
-
-
-# ---------------------------------------------------------------------------------------------- RunWriter
-
-
-def test_writers_that_share_a_thread(tmp_path: Path) -> None:
-    from landform.layout import Layout
-
-    layout, background = Layout.of(net()), Background()
-    points = torch.randn(3, 5, layout.size)
-    writers = [
-        RunWriter(tmp_path / str(k), layout=layout, epoch=4, settings={"seed": k}, background=background)
-        for k in range(3)
-    ]
-    momenta = torch.randn(3, layout.size)
-    for step in range(5):
-        for k, writer in enumerate(writers):
-            optimizer = {"momentum_buffer": momenta[k]} if step == 3 else None
-            writer.write(
-                RecordData(
-                    step=step, point=points[k, step], loss=0.5, lr=0.1, seconds=1.0 * step, optimizer=optimizer,
-                    curves={"loss": ([step], [float(k)])}, state={"order": {"seed": k, "epoch": (1, 2)}},
-                )
-            )  # fmt: skip
-    for writer in writers:
-        writer.close()
-    background.close()
-    for k in range(3):
-        trajectory = Trajectory(tmp_path / str(k))
-        assert torch.equal(trajectory.points[:], points[k])
-        assert trajectory.run["settings"] == {"seed": k}
-        assert trajectory.records[0].momentum is None
-        assert torch.equal(trajectory.records[3].momentum, momenta[k])
-        assert trajectory.records[3].state == {"order": {"seed": k, "epoch": (1, 2)}}
-        assert trajectory.curves["loss"][1].tolist() == [float(k)] * 5
-
-
-def test_writers_keep_the_order_of_steps_and_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from landform.layout import Layout
-
-    layout = Layout.of(net())
-    point = torch.randn(layout.size)
-    writer = RunWriter(tmp_path / "run", layout=layout, epoch=4)
-    writer.write(RecordData(3, point))
-    for step in (3, 1):
-        with pytest.raises(BadInput, match="in the order of steps"):
-            writer.write(RecordData(step, point))
-    with pytest.raises(BadInput, match="A point of this run is"):
-        writer.write(RecordData(5, point[:-1]))
-    writer.close()
-    with pytest.raises(BadInput, match="is closed"):
-        writer.write(RecordData(5, point))
-    for bad in ({"epoch": 5}, {"point_dtype": torch.float64}):
-        with pytest.raises(BadInput, match="go on with those"):
-            RunWriter(tmp_path / "run", **{"layout": layout, "epoch": 4, "resume": True} | bad)
-    with pytest.raises(BadInput, match="of another model"):
-        RunWriter(tmp_path / "run", layout=Layout.of(nn.Linear(2, 2)), epoch=4, resume=True)
-    writer = RunWriter(tmp_path / "run", layout=layout, epoch=4, resume=True)
-    first = store.read_bytes(tmp_path / "run" / "points" / "000000003.safetensors")
-    writer.write(RecordData(3, point, seconds=99.0))  # the same point again: left as it is
-    writer.write(RecordData(4, -point))
-    writer.close()
-    assert store.read_bytes(tmp_path / "run" / "points" / "000000003.safetensors") == first
-    writer = RunWriter(tmp_path / "run", layout=layout, epoch=4, resume=True)
-    writer.write(RecordData(3, 2 * point))  # another point: the resumed run went elsewhere
-    writer.close()
-    assert "passes step 3 at another point than before" in caplog.text
-    assert torch.equal(Trajectory(tmp_path / "run").points[:], torch.stack([2 * point, -point]))
-
-
-def test_names_are_made_to_last_when_a_burst_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    events: list[str] = []
-    replace, settle = os.replace, store.settle_folder
-    monkeypatch.setattr(os, "replace", lambda a, b: (replace(a, b), events.append("named"))[0])
-    monkeypatch.setattr(store, "settle_folder", lambda folder: (settle(folder), events.append("settled"))[0])
-    with Recorder(tmp_path / "run", net(), epoch=1, at=1, pairs=None) as recorder:
-        for _ in range(30):
-            recorder.step()
-        recorder.flush()
-        assert events[-1] == "settled"
-        recorder.step()
-    assert events[-1] == "settled"
-    assert events.count("named") == 1 + 32  # run.json and the records
-    with pytest.raises(BadInput, match="is closed"):
-        recorder.flush()
-
-
-def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
-    Recorder(tmp_path / "run", net(), epoch=1, at=1).close()
-    for place in ("", "points"):
-        (tmp_path / "run" / place / ".000000001.safetensors.0123abcd.tmp").write_bytes(b"half")
-    assert Trajectory(tmp_path / "run").steps == [0]
-    Recorder(tmp_path / "run", net(), epoch=1, at=1, resume=True).close()
-    assert list((tmp_path / "run").rglob("*.tmp")) == []
-
-
-def test_run_json_can_be_read_by_a_person(tmp_path: Path) -> None:
-    Recorder(tmp_path / "run", net(), epoch=7, at=[1, 5], settings={"seed": 3}).close()
-    text = (tmp_path / "run" / "run.json").read_text()
-    assert json.loads(text)["settings"]["seed"] == 3
-    assert '\n "epoch": 7,\n' in text

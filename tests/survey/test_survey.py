@@ -163,7 +163,7 @@ def test_a_longer_run_only_adds(plain_run: SmallRun, small_run: SmallRun, tmp_pa
 
 def test_times(small_run: SmallRun) -> None:
     distance = get("parameter_norm")
-    for times, steps in (("all", STEPS), ("pairs", STEPS[:-1]), (3, [0, 8, 16]), ((0.9, 2.1, 2.2), [4, 8])):
+    for times, steps in (("all", STEPS), ("pairs", STEPS[:-1]), (3, [0, 8, 16]), (1, [16]), ((0.9, 2.1, 2.2), [4, 8])):
         atlas = survey(small_run.folder, small_run.train, probes=replace(distance, name="norm").at(times))
         assert list(atlas["parameter_norm"].coords["step"]) == steps, times
         atlas.forget("norm")

@@ -52,7 +52,7 @@ class Probe:
             name: numbers, scalar tensors, or a `Value` where there are dimensions to name.
         settings: its settings, plain JSON; a ``seed`` belongs here.
         times: ``"all"`` recorded times, those with a partner (``"pairs"``) or with children (``"children"``), that many
-            spread evenly over the records, or the records nearest to some epochs.
+            spread evenly over the records (1 is the last), or the records nearest to some epochs.
         needs: what it looks at beside the record: any of `NEEDS`. Without ``"landscape"`` it is taken once for a
             run, not once for each set; with ``"sets"`` it then looks at all of them together, as a measurement does
             that trains on one and tests on another.

@@ -161,6 +161,8 @@ class Recorder:
             announce(self._writer.folder, self.plan, self.record_size, self.disk_use, note)
             if self._writer.before:
                 self._take_place(resume)
+                if self._thinned is not None:
+                    self._thinned.kept.update(self._writer.before)
             self._values = Values(self.steps + 1)
             self._tape = Tape(self._writer, self._values)
             self._recording = 0
@@ -260,18 +262,15 @@ class Recorder:
         """
         self._next = -1
         if not self._silent and self._finish.detach() is not None:
-            if self._thinned is not None and self._thinned.last is not None and self._thinned.last[0] == self.steps:
-                _, loss, lr = self._thinned.last  # training ended here: the last point is worth its time
-                self._values.skipped[RECORDS].remove(self.steps)
-                if not self._values.skipped[RECORDS]:
-                    del self._values.skipped[RECORDS]
-                self._record(loss, lr, self._trained(), planned=True)
-                self._thinned.skipped.pop()
-            if self._live is not None and self.steps:
-                log.info("%s", self._live.summary(self._trained(), self._own))
-            if self._thinned is not None and self._thinned.skipped:
-                log.info("Records left out to keep the budget: %s.", _some(self._thinned.skipped))
-            self._tape.finish()
+            try:
+                if self._thinned is not None:
+                    self._record_end(self._thinned)
+                    if self._thinned.skipped:
+                        log.info("Records left out to keep the budget: %s.", _some(self._thinned.skipped))
+                if self._live is not None and self.steps:
+                    log.info("%s", self._live.summary(self._trained(), self._own))
+            finally:
+                self._tape.finish()
 
     def __enter__(self) -> Self:
         return self
@@ -335,19 +334,28 @@ class Recorder:
         step, gap = self.steps, self.plan.gap
         start = time.perf_counter()
         due = step == 0 or step in self.plan.resumable
-        if planned and not due and not thinned.fits(trained, own, 2 if gap else 1):
-            planned = False
-            thinned.skipped.append(step)
-            thinned.last = step, loss, lr
-        if due or planned or (gap and step - gap in thinned.kept):
-            if planned:
+        wanted = planned and (due or thinned.fits(trained, own, 2 if gap else 1))
+        if due or wanted or (gap and step - gap in thinned.kept):
+            if wanted:
                 thinned.kept.add(step)
             self._record(loss, lr, trained, planned=planned)
             thinned.price = time.perf_counter() - start
-            if thinned.skipped and thinned.skipped[-1] == step:
-                thinned.skipped.pop()
-        elif step in self.plan.at:
+        elif planned:
+            thinned.skipped.append(step)
+            thinned.last = loss, lr
             self._values.skipped.setdefault(RECORDS, []).append(step)
+
+    def _record_end(self, thinned: Thinned) -> None:
+        """Record the last point after all, where training ended at one that was left out: it is worth its time."""
+        if not thinned.skipped or thinned.skipped[-1] != self.steps:
+            return
+        start = time.perf_counter()
+        left_out = self._values.skipped.pop(RECORDS)[:-1]  # since the last record; this one among them
+        if left_out:
+            self._values.skipped[RECORDS] = left_out
+        thinned.skipped.pop()
+        self._record(*thinned.last, self._trained(), planned=True)
+        self._own += time.perf_counter() - start
 
     def _measure(self, live: Live, lr: float | Tensor | None, trained: float) -> None:
         names, left_out = live.choose(self.steps, trained, self._own)

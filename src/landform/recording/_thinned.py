@@ -22,14 +22,14 @@ class Thinned:
         price: seconds that the last record took the training.
         kept: planned steps that were recorded, whose partners are too.
         skipped: planned steps that were not.
-        last: the last of those, with its loss and learning rate.
+        last: loss and learning rate of the last of those.
     """
 
     budget: float
     price: float = 0.0
     kept: set[int] = field(default_factory=set)
     skipped: list[int] = field(default_factory=list)
-    last: tuple[int, float | Tensor | None, float | Tensor | None] | None = None
+    last: tuple[float | Tensor | None, float | Tensor | None] = (None, None)
 
     def fits(self, trained: float, own: float, records: int) -> bool:
         """Tell whether records fit into the budget.

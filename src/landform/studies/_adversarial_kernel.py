@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from landform import models
 from landform.data import Dataset, Split
@@ -132,10 +132,7 @@ class KernelProtocol:
         """
         made = []
         for split, most in ((data.train, samples), (data.test, self.tested)):
-            signs = torch.zeros(len(split), dtype=torch.float64)
-            for classes, sign in ((self.positive, 1.0), (self.negative, -1.0)):
-                for number in classes:
-                    signs[split.targets == number] = sign
+            signs = self._signs(split).double()
             rows = signs.nonzero()[:, 0]
             chosen = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]]
             inputs = split.inputs[chosen].double()
@@ -155,15 +152,17 @@ class KernelProtocol:
         """
         if not self.paired:
             return data
-        groups = (self.negative, self.positive)
         parts = []
         for split in (data.train, data.test):
-            labels = torch.full((len(split),), -1)
-            for label, classes in enumerate(groups):
-                labels[torch.isin(split.targets, torch.tensor(classes))] = label
-            held = labels >= 0
-            parts.append(Split(split.inputs[held], labels[held]))
+            signs = self._signs(split)
+            held = signs != 0
+            parts.append(Split(split.inputs[held], (signs[held] > 0).long()))
         return replace(data, train=parts[0], test=parts[1], classes=2)
+
+    def _signs(self, split: Split) -> Tensor:
+        """1 for samples of the first group, -1 for those of the second, 0 for others ``[N]``."""
+        first, second = (torch.isin(split.targets, torch.tensor(group)) for group in (self.positive, self.negative))
+        return first.long() - second.long()
 
     def net(self, data: Dataset, seed: int) -> nn.Module:
         """The network of the third part, with the initial weights of a seed."""

@@ -256,8 +256,8 @@ def _chosen(run: Run, probe: Probe) -> list[int]:
     if probe.times == "children":
         return [index for index in times if len(run.children(index)) > 1]
     if isinstance(probe.times, int):
-        places = np.linspace(0, len(times) - 1, min(probe.times, len(times))).round()
-        return [times[int(place)] for place in places]
+        places = np.linspace(len(times) - 1, 0, min(probe.times, len(times))).round()  # one time is the last
+        return [times[int(place)] for place in places[::-1]]
     epochs = run.trajectory.epochs
     assert not isinstance(probe.times, str)  # the probe has seen to it
     return sorted({min(times, key=lambda index: abs(epochs[index] - epoch)) for epoch in probe.times})
