@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import shutil
 from pathlib import Path
@@ -40,11 +41,14 @@ def write_api_pages(folder: Path) -> None:
     """One page for each public module of landform, so that a new room appears without being listed here."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for module in pkgutil.iter_modules(landform.__path__, "landform."):
-        short = module.name.rpartition(".")[2]
-        if not short.startswith("_"):
+    for module in pkgutil.walk_packages(landform.__path__, "landform."):
+        above, _, own = module.name.rpartition(".")
+        parent = importlib.import_module(above)
+        # What a room gives out of a part of it stands on the room's own page.
+        given_out = above == "landform" or own in getattr(parent, "__all__", ())
+        if given_out and not any(part.startswith("_") for part in module.name.split(".")):
             page = f"# `{module.name}`\n\n```{{eval-rst}}\n.. automodule:: {module.name}\n   :members:\n```\n"
-            (folder / f"{short}.md").write_text(page, encoding="utf-8")
+            (folder / f"{module.name.partition('.')[2]}.md").write_text(page, encoding="utf-8")
 
 
 write_api_pages(HERE / "_api")

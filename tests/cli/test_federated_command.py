@@ -9,7 +9,7 @@ import pytest
 
 import landform as lf
 from landform.cli import main
-from landform.cli._federated import split_named
+from landform.cli._federated import division_named
 from landform.errors import BadInput
 
 SMALL = ["--data-option", "per_class=6", "--model-option", "width=8", "--rounds", "6", "--clients", "3"]
@@ -24,7 +24,7 @@ def test_a_federated_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         *SMALL,
         "--local-steps",
         "2",
-        "--split",
+        "--division",
         "dirichlet:2",
         "--batch-size",
         "4",
@@ -44,11 +44,11 @@ def test_a_federated_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_splits_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert split_named("dirichlet:0.3") == {"division": "dirichlet", "alpha": 0.3}
-    assert split_named("labels") == {"division": "labels"}
+    assert division_named("dirichlet:0.3") == {"division": "dirichlet", "alpha": 0.3}
+    assert division_named("labels") == {"division": "labels"}
     for wrong in ("fair", "iid:3", "dirichlet:a"):
         with pytest.raises(BadInput, match="give iid, labels, or dirichlet:ALPHA"):
-            split_named(wrong)
-    assert main(["federated", "--out", str(tmp_path / "x"), *SMALL, "--split", "fair"]) == 2
-    assert "--split is 'fair'" in capsys.readouterr().err
+            division_named(wrong)
+    assert main(["federated", "--out", str(tmp_path / "x"), *SMALL, "--division", "fair"]) == 2
+    assert "--division is 'fair'" in capsys.readouterr().err
     assert main(["federated", "--out", str(tmp_path / "x"), *SMALL, "--records", "1"]) == 2

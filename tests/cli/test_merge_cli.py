@@ -95,7 +95,7 @@ def test_many_tensors_are_told_by_block(files: Path, capsys: pytest.CaptureFixtu
     assert status == 0
     names = [row.split()[0] for row in out.splitlines()]
     assert sorted(names[1:]) == sorted([*(f"net.layers.{i}" for i in range(25)), "net.head", "all"])
-    status, out, _ = said(capsys, "d.safetensors e.safetensors --dry-run --every")
+    status, out, _ = said(capsys, "d.safetensors e.safetensors --dry-run --all-tensors")
     assert len(out.splitlines()) == 1 + 51 + 1
 
 

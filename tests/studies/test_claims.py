@@ -123,6 +123,18 @@ def test_a_kernel_that_rests_or_speeds_up_is_told() -> None:
     assert found["velocity-stays"].verdict == "reproduced"  # by the ratio, it is nearly constant in the second half
 
 
+def test_a_fall_at_the_very_start_is_seen_and_noise_is_none() -> None:
+    times = np.unique(np.r_[np.linspace(0, 0.4, 9), DENSE])
+    quick = {"kernel_velocity_per_lr": (times, falling(times, 1.4, 0.6, 0.15))}  # long over within the first epochs
+    claim = verdicts(paper(**quick))["velocity-falls"]
+    assert claim.verdict == "reproduced"
+    assert claim.value is not None
+    assert 2 < claim.value < 1.4 / 0.6
+    assert "by epoch 0.15" in claim.why
+    noise = 1 + 0.15 * np.random.default_rng(0).normal(size=len(DENSE))
+    assert verdicts(paper(kernel_velocity_per_lr=(DENSE, noise)))["velocity-falls"].verdict == "contradicted"
+
+
 def test_seeds_that_are_far_apart_settle_nothing() -> None:
     far = {"onset_linearised": (ONSETS, np.where((ONSETS > 0) & (ONSETS < 10), 0.03, falling(ONSETS, 0.6, 0.095, 2.0)))}
     claim = verdicts(paper(), paper(**far))["kernel-improves-threefold"]

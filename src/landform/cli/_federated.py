@@ -36,7 +36,7 @@ def federated(
     clients: Annotated[int, Parameter(group=_FEDERATION)] = 8,
     local_steps: Annotated[int, Parameter(group=_FEDERATION)] = 5,
     rounds: Annotated[int, Parameter(group=_FEDERATION)] = 50,
-    split: Annotated[str, Parameter(group=_FEDERATION)] = "iid",
+    division: Annotated[str, Parameter(group=_FEDERATION)] = "iid",
     equal: Annotated[bool, Parameter(group=_FEDERATION)] = False,
     server_lr: Annotated[float, Parameter(group=_FEDERATION)] = 1.0,
     weighting: Annotated[Literal["samples", "equal"], Parameter(group=_FEDERATION)] = "samples",
@@ -60,8 +60,8 @@ def federated(
     For example:
 
         landform federated --out runs/fed --clients 8 --local-steps 5 --rounds 50
-        landform federated --out runs/unlike --split dirichlet:0.3 --clients 16 --participation 0.5
-        landform federated --out runs/own --model my_module:build --data my_module:data --split labels
+        landform federated --out runs/unlike --division dirichlet:0.3 --clients 16 --participation 0.5
+        landform federated --out runs/own --model my_module:build --data my_module:data --division labels
 
     Args:
         out: the folder to record the run in.
@@ -76,8 +76,8 @@ def federated(
         clients: how many clients divide the training samples.
         local_steps: steps that each takes in a round, from the server's weights.
         rounds: how many.
-        split: iid; labels, which sorts samples by target; or dirichlet:ALPHA, unlike the more the smaller ALPHA is.
-        equal: clients of a Dirichlet split have equally many samples.
+        division: iid; labels, which sorts samples by target; or dirichlet:ALPHA, unlike the more the smaller ALPHA is.
+        equal: clients of a Dirichlet division have equally many samples.
         server_lr: by which the server multiplies the mean of what the clients moved by.
         weighting: whether that mean goes by samples, or all clients count alike.
         participation: share of the clients that takes part in each round, drawn anew.
@@ -88,7 +88,7 @@ def federated(
         weight_decay: added to the gradient as weight_decay times the weights (decoupled for adamw).
         schedule: how the learning rate goes on, over the rounds.
         label_noise: share of training labels that are replaced by other ones.
-        seed: decides the split, who takes part, and the order of the data, not the initial weights.
+        seed: decides the division, who takes part, and the order of the data, not the initial weights.
         records: how many rounds are recorded, log-spaced.
         every: record every so many rounds instead.
         resume: go on with the run that lies in the folder.
@@ -104,7 +104,7 @@ def federated(
         clients=clients,
         local_steps=local_steps,
         rounds=rounds,
-        **split_named(split),
+        **division_named(division),
         equal=equal,
         server_lr=server_lr,
         weighting=weighting,
@@ -149,11 +149,11 @@ def federated(
     say_run(out, told, json=json)
 
 
-def split_named(split: str) -> dict[str, Any]:
-    """Read a split.
+def division_named(told: str) -> dict[str, Any]:
+    """Read how data are divided among clients.
 
     Args:
-        split: ``iid``, ``labels``, ``dirichlet`` or ``dirichlet:ALPHA``.
+        told: ``iid``, ``labels``, ``dirichlet`` or ``dirichlet:ALPHA``.
 
     Returns:
         ``division``, and ``alpha`` where it is given.
@@ -161,13 +161,13 @@ def split_named(split: str) -> dict[str, Any]:
     Raises:
         BadInput: when it is none of these.
     """
-    name, colon, text = split.partition(":")
+    name, colon, text = told.partition(":")
     try:
         if name in ("iid", "labels", "dirichlet") and (not colon or name == "dirichlet"):
             return {"division": name, **({"alpha": float(text)} if colon else {})}
     except ValueError:
         pass
-    raise BadInput(f"--split is {split!r}: give iid, labels, or dirichlet:ALPHA, such as dirichlet:0.3.")
+    raise BadInput(f"--division is {told!r}: give iid, labels, or dirichlet:ALPHA, such as dirichlet:0.3.")
 
 
 def _told(out: Path, rules: Federation, found: Any, seconds: float) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def merge(
     seed: int | None = None,
     overwrite: bool = False,
     no_report: bool = False,
-    every: bool = False,
+    all_tensors: bool = False,
     data: str | None = None,
     model: str | None = None,
     data_option: list[str] | None = None,
@@ -87,7 +87,7 @@ def merge(
         seed: of what is dropped at random.
         overwrite: replace the model that lies in the folder.
         no_report: do not compare the merge with its sources.
-        every: show every tensor where there are many, not the blocks they belong to.
+        all_tensors: show every tensor where there are many, not the blocks they belong to.
         data: runs are merged in memory and read on this data set: one of 'landform list data', or a function of your
             own that returns one. Some methods need it; statistics of BatchNorm are found anew.
         model: the model of the runs, where they do not say: one of 'landform list models', or module:function.
@@ -125,7 +125,7 @@ def merge(
             with progress("merging") as bar:
                 how |= {"dry_run": dry_run, "report": not no_report, "shard_bytes": _bytes(shard_size), "progress": bar}
                 found = _files(sources, out, method, base, recipe, asked, how)
-    _tell(found, read, every=every, json=json, seconds=time.perf_counter() - started)
+    _tell(found, read, every=all_tensors, json=json, seconds=time.perf_counter() - started)
 
 
 def _files(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from landform.data import Dataset
+    from landform.engine import Engine
     from landform.landscape import Landscape
     from landform.probes import Probe
 
@@ -39,9 +40,12 @@ def survey(
     budget: float | None = None,
     rehearse: bool = False,
     loss: str | None = None,
+    samples: int | None = None,
     batch_size: int = 512,
     device: str = "auto",
     threads: int | None = None,
+    engine: str | None = None,
+    processes: int | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Measure along a recorded run; what is measured already is kept, so that a stopped survey goes on.
@@ -79,9 +83,13 @@ def survey(
             with times spread evenly.
         rehearse: measure nothing, but say what it would take in time and memory, from few samples.
         loss: cross-entropy or mse; by default whichever fits the data.
+        samples: look at this many samples of each split, drawn once; at all by default.
         batch_size: samples at a time.
         device: auto, cpu, cuda or mps.
         threads: on how many threads torch runs; small models are quickest on 1.
+        engine: where it is measured: inline (here, one after the other; the default), local (processes of this
+            machine), ray, or the address of a Ray cluster that sees the folder, ray://host:port.
+        processes: of the engine local; as many as there are cores by default.
         json: print the results as JSON.
     """
     for part, named, given in (("model", model, model_option), ("data", data, data_option)):
@@ -96,10 +104,11 @@ def survey(
     run = _recorded(run, more, into, *asked, trusted=trusted)
     chosen = settled(run, *asked)
     taken = _set(probes, set or [])
+    how: dict[str, Any] = {"loss": loss, "samples": samples, "batch_size": batch_size, "device": device}
     started = time.perf_counter()
     if rehearse:
         with use(threads):
-            _rehearse(run, *chosen, probes=taken, loss=loss, batch_size=batch_size, device=device, json=json)
+            _rehearse(run, *chosen, probes=taken, json=json, **how)
         return
     with use(threads):
         measure(
@@ -108,13 +117,22 @@ def survey(
             probes=taken,
             budget=budget,
             forecast=None if budget is None else lambda told: say(str(told)),
-            loss=loss,
-            batch_size=batch_size,
-            device=device,
+            engine=_engine(engine, processes),
+            **how,
         )
     show(run, json=json)
     if not json:
         say(f"Measured in {time.perf_counter() - started:.1f} s; landform report {run} shows it on a page.")
+
+
+def _engine(name: str | None, processes: int | None) -> Engine | None:
+    from landform.engine import engine_named
+
+    if name is None and processes is None:
+        return None
+    if processes is not None and name not in (None, "local"):
+        raise BadInput(f"--processes is for --engine local, and the engine is {name}: leave one of them away.")
+    return engine_named(name or "local", processes=processes)
 
 
 def _recorded(
@@ -194,10 +212,21 @@ def _rehearse(run: Path, model: Choice, data: Choice, *, probes: list[Probe] | N
 
 
 def _landscapes(
-    model: Choice, data: Choice, *, loss: str | None = None, batch_size: int = 512, device: str = "auto"
+    model: Choice,
+    data: Choice,
+    *,
+    loss: str | None = None,
+    samples: int | None = None,
+    batch_size: int = 512,
+    device: str = "auto",
 ) -> tuple[nn.Module, Dataset, dict[str, Landscape]]:
     """The model, the data, and what is measured on."""
+    import torch
+
     from landform.landscape import Landscape
+
+    if samples is not None and samples < 1:
+        raise BadInput(f"--samples is {samples}: give at least 1, or leave it away to look at all.")
 
     dataset = load_data(data)
     net = build_model(model, dataset)
@@ -205,11 +234,15 @@ def _landscapes(
     found = {"train": train}
     if len(dataset.test):
         found["test"] = train.on(dataset.test)
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        if samples is not None and samples < len(split):
+            drawn = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:samples]
+            found[name] = found[name].subset(drawn)
     return net, dataset, found
 
 
-def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, batch_size: int = 512,
-            device: str = "auto", **how: Any) -> None:  # fmt: skip
+def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, samples: int | None = None,
+            batch_size: int = 512, device: str = "auto", **how: Any) -> None:  # fmt: skip
     """Survey a run on the training and the test split of its data.
 
     Args:
@@ -217,6 +250,7 @@ def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, 
         model: the model.
         data: the data set.
         loss: name of the loss; by default whichever fits the data.
+        samples: how many of each split; all by default.
         batch_size: samples at a time.
         device: where to compute.
         **how: further options of the survey.
@@ -224,7 +258,9 @@ def measure(run: Path, model: Choice, data: Choice, *, loss: str | None = None, 
     from landform.studies import deep_survey
     from landform.survey import survey as take
 
-    net, dataset, landscapes = _landscapes(model, data, loss=loss, batch_size=batch_size, device=device)
+    net, dataset, landscapes = _landscapes(
+        model, data, loss=loss, samples=samples, batch_size=batch_size, device=device
+    )
     with going_on(f"landform survey {run} goes on where it stopped."), progress("measuring") as bar:
         if how.get("budget") is not None and how.get("probes") is None:
             how.pop("probes", None)

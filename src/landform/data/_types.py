@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -72,7 +72,8 @@ class Dataset:
         test: the samples to test on; never touched by label noise.
         classes: how many classes there are; None for regression.
         transform: everything that was done to the numbers and will be done in training: where from, how normalised,
-            which subset, what noise, in plain JSON. ``load(**transform["load"])`` does it again.
+            which subset, what noise, in plain JSON. ``load(name, **transform["options"])`` does
+            it again.
         augment: what training does to a batch of inputs; None for nothing.
         mixup: strength of mixup in training; 0 for none.
     """
@@ -81,7 +82,7 @@ class Dataset:
     train: Split
     test: Split
     classes: int | None
-    transform: Mapping[str, JSON]
+    transform: Mapping[str, JSON] = field(default_factory=dict)
     augment: Augment | None = None
     mixup: float = 0.0
 

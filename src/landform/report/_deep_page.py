@@ -20,7 +20,7 @@ from landform.errors import BadInput
 from landform.recording import Trajectory
 from landform.report import _curvature_figures as curvature
 from landform.report._deep_figures import correlation_maps, deep_figures
-from landform.report._facts import Fact, number
+from landform.report._facts import Fact
 from landform.report._gather import gather as gather_run
 from landform.report._gather import one_line
 from landform.report._lines import Times
@@ -133,10 +133,10 @@ def _facts(atlases: Sequence[Atlas], joint: Sequence[Any], claims: Sequence[Clai
     found: list[Fact] = []
     times = interval([each.time for each in joint])
     if math.isfinite(times.mean):
-        text = f"epoch {times.mean:.1f}" + (f" ± {times.standard_error:.1f}" if times.count > 1 else "")
+        text = f"epoch {_epoch(times.mean)}" + (f" ± {_epoch(times.standard_error)}" if times.count > 1 else "")
         found.append(Fact("transition_epoch", "transition: half of the change", times.mean, text))
         over = interval([each.over for each in joint])
-        found.append(Fact("transition_over", "transition: 90% done", over.mean, f"epoch {over.mean:.1f}"))
+        found.append(Fact("transition_over", "transition: 90% done", over.mean, f"epoch {_epoch(over.mean)}"))
     moving = series(atlases)
     barrier = moving.get("barrier between children")
     if barrier is not None:
@@ -162,17 +162,24 @@ def _facts(atlases: Sequence[Atlas], joint: Sequence[Any], claims: Sequence[Clai
     return found
 
 
+def _epoch(value: float) -> str:
+    """A time as it is read: to a tenth, and with two figures where that would say nothing."""
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
 def _verdict(atlases: Sequence[Atlas], joint: Sequence[Any], claims: Sequence[Claim]) -> str:
     """The answer, in a sentence or two."""
     times = interval([each.time for each in joint])
     if not math.isfinite(times.mean):
         return "No common transition was found in these runs: see the notes for what was not measured."
     used = sorted({name for each in joint for name in each.used})
-    sure = f" (95% interval {number(times.low)} to {number(times.high)})" if math.isfinite(times.low) else ""
+    # No time lies before the start, whatever Student says.
+    ends = f" (95% interval {_epoch(max(0.0, times.low))} to {_epoch(times.high)})"
+    sure = ends if math.isfinite(times.low) else ""
     verdicts_of = Counter(claim.verdict for claim in claims)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts_of.most_common())
     return (
-        f"Around epoch {number(times.mean)}{sure} the training passes from a chaotic phase, in which children still "
+        f"Around epoch {_epoch(times.mean)}{sure} the training passes from a chaotic phase, in which children still "
         f"part ways and the kernel is being made, to a calm one; {len(used)} measures agree on it. Of the paper's "
         f"claims: {verdicts}."
     )

@@ -59,7 +59,7 @@ def deep_survey(
     children: int = 2,
     say: Callable[[str], object] | None = None,
     forecast: Callable[[Forecast], object] | None = None,
-    engine: Engine | None = None,
+    engine: str | Engine | None = None,
     progress: Progress | None = None,
 ) -> Atlas:
     """Measure everything that moves along a run, children and linearised training included, within a budget.
@@ -75,11 +75,12 @@ def deep_survey(
         least: seconds that a budget allows in any case.
         model: the run's model, to train children of a run that `lf.train` made.
         data: the run's data, likewise.
-        continue_from: trains a child from a record to the run's end, in one's own loop; see `lf.spawn_by`.
+        continue_from: trains a child from a record to the run's end, in one's own loop; see
+            `landform.training.spawn_by`.
         children: how many for each spawn time.
         say: told in a sentence what is done, and what cannot be.
         forecast: told what measuring will cost and leave out, after its first two times.
-        engine: where to measure.
+        engine: where to measure, as for `landform.survey.survey`.
         progress: called as ``progress(done, total)``.
 
     Returns:

@@ -15,7 +15,7 @@ import torch
 
 from landform import store
 from landform.atlas import Atlas
-from landform.engine import Engine, InProcess, Progress, Result, Unit, seed_of, sentence
+from landform.engine import Engine, InProcess, Progress, Result, Unit, engine_named, seed_of, sentence
 from landform.errors import BadInput
 from landform.landscape import Landscape
 from landform.probes import DEFAULT, Moment, Probe, Value, get
@@ -35,7 +35,7 @@ def survey(
     budget: float | None = None,
     least: float = 120.0,
     forecast: Callable[[Forecast], object] | None = None,
-    engine: Engine | None = None,
+    engine: str | Engine | None = None,
     progress: Progress | None = None,
     out: str | Path | None = None,
 ) -> Atlas:
@@ -57,7 +57,8 @@ def survey(
             included; the first time is measured in any case. None measures everything.
         least: seconds that a budget allows in any case.
         forecast: told what the survey will cost and leave out, after its first two times.
-        engine: where to measure; by default here, one after the other.
+        engine: where to measure, as an engine or by name (``"local"``: in processes, one for each core; see
+            `landform.engine.engine_named`); by default here, one after the other.
         progress: called as ``progress(done, total)`` with numbers of results, those there already among them.
         out: folder for the atlas, where the run's own cannot be written.
 
@@ -77,7 +78,8 @@ def survey(
     atlas = Atlas(trajectory.folder if out is None else store.make_folder(out))
     lock = atlas.lock()
     try:
-        return _work(Run(trajectory), landscapes, chosen, atlas, engine or InProcess(), progress, allowance, forecast)
+        runner = InProcess() if engine is None else engine_named(engine)
+        return _work(Run(trajectory), landscapes, chosen, atlas, runner, progress, allowance, forecast)
     finally:
         lock.release()
 

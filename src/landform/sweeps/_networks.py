@@ -20,8 +20,6 @@ from landform.landscape import Landscape
 from landform.layout import Layout
 from landform.training import Recipe, train_many
 
-# What runs of one stack share: see `landform.training.train_many`.
-_SHARED = ("epochs", "batch_size", "optimizer", "nesterov", "betas", "eps", "label_smoothing", "mixup", "precision")
 # Parameters of all networks of a stack, and networks in it, beyond which nothing is gained: what is trained should stay
 # in a core's cache, and the bookkeeping of a step is small beside its arithmetic by then.
 _NUMBERS, _MOST = 2**18, 128
@@ -106,8 +104,7 @@ class Networks:
         alike: dict[str, list[int]] = {}
         for place, one in enumerate(settings):
             recipe, of_model, of_data = self._parts(one)
-            shared = {name: getattr(recipe, name) for name in _SHARED}
-            alike.setdefault(json.dumps([of_model, of_data, shared], sort_keys=True), []).append(place)
+            alike.setdefault(json.dumps([of_model, of_data, recipe.shared], sort_keys=True), []).append(place)
         found: list[list[int]] = []
         for places in alike.values():
             count = -(-len(places) // self.size(settings[places[0]]))

@@ -75,6 +75,8 @@ class Recipe:
         label_seed: decides label noise in its place, so that runs can share their wrong labels; None takes ``seed``.
         precision: ``"bfloat16"`` multiplies matrices and convolves in bfloat16 (autocast); weights, gradients, losses
             and the optimiser stay in the type the model is trained in, and so does all that is measured later.
+        adversary: moves the inputs of every batch where the loss is higher; None leaves them.
+        adversarial: share of the loss that is taken at the moved inputs.
     """
 
     epochs: float = 10.0
@@ -142,6 +144,12 @@ class Recipe:
         else:
             told["adversary"] = self.adversary.to_json()
         return told
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What all members of a stack must have in common, in plain values."""
+        told = self.to_json()
+        return {name: told.get(name) for name in SHARED}
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> Self:
