@@ -452,6 +452,9 @@ def test_misuse(landform_: Run, command: list[str], says: str) -> None:
         (["--set", "times"], "name=value"),
         (["--set", "times=-1"], "times of probe loss"),
         (["--rehearse", "--budget", "0.5"], "leave --budget away"),
+        (["--samples", "0"], "--samples is 0"),
+        (["--engine", "elsewhere"], "no engine 'elsewhere'"),
+        (["--engine", "inline", "--processes", "2"], "--processes is for --engine local"),
     ],
 )
 def test_misuse_of_survey(landform_: Run, small_run: Path, flags: list[str], says: str) -> None:
@@ -474,6 +477,15 @@ def test_survey_is_rehearsed(landform_: Run, small_run: Path) -> None:
     found = json.loads(landform_("survey", small_run, *settings, "--json")[1])
     assert found["seconds"] > 0
     assert {part["probe"] for part in found["parts"]} == {"loss", "eigenvalues"}
+
+
+def test_survey_of_some_samples_in_processes(landform_: Run, small_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_run, tmp_path / "few")
+    flags = ["--probes", "loss", "--set", "times=1"]
+    assert landform_("survey", "few", *flags, "--samples", "7", "--engine", "local", "--processes", "1")[0] == 0
+    few = Atlas("few")["loss"].values[:, -1]
+    assert landform_("survey", "few", *flags)[0] == 0
+    assert all(abs(Atlas("few")["loss"].values[:, -1] - few) > 1e-6)
 
 
 @pytest.mark.parametrize("command", ["demo", "reproduce", "train", "survey", "report", "list", "info"])

@@ -267,6 +267,14 @@ def test_every_engine_gives_the_same_bits(kind: str, request: pytest.FixtureRequ
         np.testing.assert_array_equal(here[name].values, there[name].values)
 
 
+def test_an_engine_by_name(small_run: SmallRun, tmp_path: Path) -> None:
+    here = survey(small_run.folder, small_run.train, probes=["loss"], out=tmp_path / "here")
+    named = survey(small_run.folder, small_run.train, probes=["loss"], out=tmp_path / "named", engine="inline")
+    np.testing.assert_allclose(named["loss"].values, here["loss"].values, rtol=1e-5)
+    with pytest.raises(BadInput, match="no engine 'elsewhere'"):
+        survey(small_run.folder, small_run.train, engine="elsewhere")
+
+
 def test_a_damaged_result_is_measured_again(small_run: SmallRun, tmp_path: Path) -> None:
     log = tmp_path / "log"
     survey(small_run.folder, small_run.train, probes=counting_probe(log))

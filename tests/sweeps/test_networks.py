@@ -62,6 +62,14 @@ def test_cells_that_cannot_be_stacked_are_parted() -> None:
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
 
 
+def test_recipes_that_a_stack_cannot_share_are_parted() -> None:
+    adversary = lf.attacks.Attack(eps=0.1, steps=1)
+    settings = [{"adversary": one, "adversarial": part} for one in (None, adversary) for part in (0.5, 1.0)]
+    groups = TINY.groups([{**one, "lr": lr} for one in settings for lr in (0.1, 0.2)])
+    # Without an adversary its share says nothing.
+    assert sorted(map(sorted, groups)) == [[0, 1, 2, 3], [4, 5], [6, 7]]
+
+
 def test_engines_agree_to_the_bit_and_the_table_is_read(tmp_path: Path) -> None:
     here = lf.sweep(TINY, GRID, seeds=3, out=tmp_path / "here")
     there = lf.sweep(TINY, GRID, seeds=3, out=tmp_path / "there", engine=Processes(1))

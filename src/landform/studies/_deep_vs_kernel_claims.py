@@ -253,8 +253,8 @@ _CLAIMS = (
     (
         "velocity-falls",
         "the kernel's velocity falls early in training",
-        "velocity S(t, t + 0.4 epochs) / dt per learning rate where it is highest in the first 5 epochs (a quarter of a "
-        "shorter training), as a mean over three recorded times in a row, over its mean from 50% to 90% of the training",
+        "velocity S(t, t + 0.4 epochs) / dt per learning rate at its highest in the first 5 epochs (a quarter of a "
+        "shorter training), a mean over three recorded times in a row, over its mean from 50% to 90% of the training",
         "well above 1 (falls within about 5 epochs)",
         _velocity_falls,
     ),
