@@ -47,7 +47,10 @@ def write_api_pages(folder: Path) -> None:
         # What a room gives out of a part of it stands on the room's own page.
         given_out = above == "landform" or own in getattr(parent, "__all__", ())
         if given_out and not any(part.startswith("_") for part in module.name.split(".")):
-            page = f"# `{module.name}`\n\n```{{eval-rst}}\n.. automodule:: {module.name}\n   :members:\n```\n"
+            told = f".. automodule:: {module.name}\n   :members:\n"
+            if above != "landform":  # a name that the room gives out too is looked up there
+                told += "   :no-index:\n"
+            page = f"# `{module.name}`\n\n```{{eval-rst}}\n{told}```\n"
             (folder / f"{module.name.partition('.')[2]}.md").write_text(page, encoding="utf-8")
 
 
