@@ -205,7 +205,8 @@ def _distances(protocol: Protocol, atlases: Sequence[Atlas]) -> Judged:
     found = interval(_ratio(apart.values[:, -1], apart.values[:, 0]))
     if not last.mean > 0.005:
         return found, "contradicted", "children of the last spawn time end with the same kernel"
-    text = f"it falls to {found.mean:.0%} of its first value, and stays at {last.mean:.2f}"
+    turns = "falls" if found.mean < 1 else "rises"
+    text = f"it {turns} to {found.mean:.0%} of its first value, and stays at {last.mean:.2f}"
     if found.mean < 0.9:
         return found, *_sure(found, f"{text}: children of one basin still end with different kernels", high=1.0)
     return found, "in part", text
