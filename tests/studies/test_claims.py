@@ -114,6 +114,14 @@ def test_a_kernel_that_never_improves_contradicts_it() -> None:
     assert verdicts(paper(**slow))["kernel-improves-threefold"].verdict == "not at this scale"
 
 
+def test_no_shares_are_told_of_a_gap_that_is_hardly_there() -> None:
+    for end in (0.59, 0.7):  # the run ends where its initial kernel does, or worse
+        claim = verdicts(paper(error=(DENSE, falling(DENSE, 0.9, end, 5.0))))["kernel-closes-the-gap"]
+        assert claim.verdict == "not at this scale"
+        assert claim.value is None
+        assert "hardly a gap" in claim.why
+
+
 def test_a_kernel_that_rests_or_speeds_up_is_told() -> None:
     rests = {"kernel_velocity_per_lr": (DENSE, falling(DENSE, 1.0, 0.0, 3.0))}
     assert verdicts(paper(**rests))["velocity-stays"].verdict == "contradicted"

@@ -22,6 +22,7 @@ PAPER = "Fort et al. 2020"
 STABLE = 0.02
 # The paper's "2-3 epochs" and "3-4 epochs", with a little room for the grid of times.
 BASIN, EARLY = 3.5, 4.4
+_HARDLY = 0.03  # difference of two errors of which no shares are told
 
 Judged = tuple[Interval, Verdict, str]
 
@@ -115,10 +116,14 @@ def _gap(protocol: Protocol, atlases: Sequence[Atlas]) -> Judged:
     if early is None or not own:
         return _absent("there is no onset within 4 epochs")
     first, then = green.at(0.0), green.values[:, early]
-    found = interval(_ratio(first - then, first - own.at(protocol.recipe.epochs)))
+    gap = first - own.at(protocol.recipe.epochs)
+    if interval(gap).mean < _HARDLY:  # shares of next to nothing would say nothing of the kernel
+        first_kernel, end = interval(first).mean, interval(own.at(protocol.recipe.epochs)).mean
+        text = f"the initial kernel's error is {first_kernel:.1%} and the run's own at its end {end:.1%}"
+        return interval([]), "not at this scale", f"{text}: there is hardly a gap to close"
+    found = interval(_ratio(first - then, gap))
     text = f"{found.mean:.0%} of the gap is closed by epoch {green.epochs[early]:.1f}"
     if found.mean > 1:
-        # The share of a gap that is hardly there says little of the kernel.
         return found, "in part", f"{text}: by then the linearised network is better than the run's own end"
     if found.mean >= 2 / 3:
         return found, *_sure(found, text, low=1 / 3)
