@@ -132,6 +132,8 @@ def _engine(name: str | None, processes: int | None) -> Engine | None:
         return None
     if processes is not None and name not in (None, "local"):
         raise BadInput(f"--processes is for --engine local, and the engine is {name}: leave one of them away.")
+    if name == "inline":  # what a survey does by itself, with as many threads as --threads says
+        return None
     return engine_named(name or "local", processes=processes)
 
 
