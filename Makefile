@@ -109,6 +109,17 @@ check: setup  ## pytest, with every code block of README and docs
 test-slow: setup  ## the tests that `make test` leaves out: a Ray cluster that loses workers and a node, pages that run whole studies
 	$(call step,slow tests,OMP_NUM_THREADS=1 $(BIN)/pytest -m slow)
 
+# Which tests run through which line is kept with it, for the mutants.
+.PHONY: coverage
+coverage: setup  ## how much of the package the tests run through (about a quarter of an hour)
+	$(call step,coverage,OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup -m "not timing and not slow" \
+		--cov --cov-context=test --cov-report= --junitxml=.coverage.xml && $(BIN)/coverage report --skip-covered)
+
+# What is in mutants.jsonl is not run again.
+.PHONY: mutants
+mutants: coverage  ## faults put into the numerical rooms, one at a time: do the tests notice? (about an hour)
+	$(BIN)/python tests/mutation.py
+
 .PHONY: test-lowest
 test-lowest: $(LOWEST)/.is-set-up  ## the tests at the lowest versions that pyproject.toml allows, in .venv-lowest
 	$(call step,tests at the lowest versions: torch $(LOWEST_TORCH),OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n auto --maxprocesses 8 --dist loadgroup -m "not timing and not slow")

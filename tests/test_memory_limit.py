@@ -36,6 +36,10 @@ if sys.argv[2] == "merge":
     for path in (first, second):
         save_file({f"layer{i}": torch.randn(4000, 4000, dtype=torch.float32) for i in range(6)}, str(path))  # 384 MB
 
+if sys.argv[2] == "barrier":
+    wide = nn.Sequential(nn.Linear(64, 2500), nn.Tanh(), nn.Linear(2500, 2500), nn.Tanh(), nn.Linear(2500, 10))
+    over = lf.Landscape(wide, (x[:200], y[:200]), batch_size=100, device="cpu")  # 6.4 million numbers, 26 MB
+
 # Libraries load what they load at their first use, before the limit is drawn.
 lf.Landscape(model, (x[:2], y[:2]), device="cpu").hessian(here) @ here
 kernel.ntk(landscape, here, x[:2], kind="trace")
@@ -59,6 +63,7 @@ JOBS = {
     "ntk": lambda: kernel.ntk(landscape, here, x[:300], kind="trace", memory=2e8),
     "sketch": lambda: kernel.sketch(landscape, here, x[:200], size=512, memory=2e8).kernel(),
     "points": lambda: landscape.loss(torch.stack([here] * 20)),
+    "barrier": lambda: lf.paths.barrier(over, over.here, over.here + 0.01, refine=0, memory=1e8),
     "merge": lambda: merging.merge_files([first, second], folder / "merged.safetensors", method="mean"),
     "naive": per_sample,
 }
@@ -80,7 +85,7 @@ def run(job: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no such limit")
-@pytest.mark.parametrize("job", ["hessian", "eigenpairs", "ntk", "sketch", "points", "merge"])
+@pytest.mark.parametrize("job", ["hessian", "eigenpairs", "ntk", "sketch", "points", "barrier", "merge"])
 def test_it_stays_within_half_a_gigabyte(job: str, tmp_path: Path) -> None:
     done = run(job, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

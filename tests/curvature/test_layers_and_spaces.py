@@ -102,6 +102,8 @@ def test_misuse() -> None:
         coupling(Dense(MATRIX))
     with pytest.raises(BadInput, match="entries"):
         layer_shares(torch.ones(5), LAYOUT)
+    with pytest.raises(BadInput, match="entries"):
+        coupling_of(eigenpairs(Dense(MATRIX[:5, :5]), 1), LAYOUT)
     with pytest.raises(BadInput, match="shape"):
         confinement(torch.ones(4), torch.eye(5)[:, :2])
     with pytest.raises(BadInput, match="linearly dependent"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -170,6 +172,8 @@ def test_gradient_noise(name: str) -> None:
     assert found.coherence.value == pytest.approx(products[other].mean() / (g**2).sum(1).mean())
     assert found.coherence.standard_error > 0
     assert 1 <= found.effective_rank <= len(g)
+    assert replace(found, trace=1.0, signal=0.5).scale == 2.0
+    assert replace(found, trace=1.0, signal=-0.5).scale == float("inf")  # no signal above the noise
 
 
 def test_logit_cosines() -> None:

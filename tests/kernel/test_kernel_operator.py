@@ -86,6 +86,9 @@ def test_the_stated_error_is_the_error(outputs: int, choose) -> None:
     assert found.bound == pytest.approx(left.trace().item(), rel=1e-6)
     assert torch.linalg.eigvalsh(left)[-1].item() <= found.bound
     assert abs(found.frobenius - left.norm().item()) <= 4 * found.frobenius_error + 1e-12
+    every = nystroem(Blocks(kernel), 30, 10, diagonal=diagonal, choose=choose, check=30)
+    assert every.frobenius == pytest.approx((matrix - every.matrix()).norm().item(), rel=1e-6)
+    assert every.frobenius_error == 0.0  # nothing was left to chance
     rows = (found.chosen[:, None] * max(outputs, 1) + torch.arange(max(outputs, 1))).reshape(-1)
     torch.testing.assert_close(found.matrix()[rows], matrix[rows], rtol=1e-6, atol=1e-9)
     values = found.eigenvalues()

@@ -121,6 +121,26 @@ def test_live_values_are_those_of_a_survey(tmp_path: Path) -> None:
     assert run.run["settings"]["recorder"]["budget"] is None
 
 
+def test_what_the_writing_thread_takes_is_the_recorders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from landform.recording import _writer
+
+    pack = _writer.pack_record
+
+    def slowly(*given: Any) -> Any:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+        return pack(*given)
+
+    monkeypatch.setattr(_writer, "pack_record", slowly)
+    begun = time.perf_counter()
+    with Recorder(tmp_path / "run", net(), epoch=10, at=[0, 5], pairs=None) as recorder:
+        for _ in range(5):
+            recorder.step(loss=1.0)
+        recorder.flush()
+        assert recorder.overhead >= 0.04 / (time.perf_counter() - begun)
+
+
 @pytest.mark.timing
 def test_the_budget_is_kept_by_leaving_out(tmp_path: Path) -> None:
     def slow(now: Now) -> float:

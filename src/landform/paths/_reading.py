@@ -83,7 +83,7 @@ def read(
         if given is None and len(landscapes) > 1 and first.batchnorm == "recompute":
             given = first.calibrate(share @ own)
         for landscape, parts in zip(landscapes, found, strict=True):
-            parts += _read(landscape, own, share, given)
+            parts += _read(landscape, own, share, given, memory)
     return [Values.join(parts) for parts in found]
 
 
@@ -112,7 +112,9 @@ def _settle() -> None:
     torch.empty(_KEPT, dtype=torch.uint8)
 
 
-def _read(landscape: Landscape, nodes: Tensor, shares: Tensor, given: Buffers | None) -> Iterator[Values]:
+def _read(
+    landscape: Landscape, nodes: Tensor, shares: Tensor, given: Buffers | None, memory: float
+) -> Iterator[Values]:
     """Read one landscape at a few points: as one program where the landscape has it so, else one by one."""
     views = landscape.layout.views(nodes)
     points = shares @ nodes
@@ -122,7 +124,7 @@ def _read(landscape: Landscape, nodes: Tensor, shares: Tensor, given: Buffers | 
             share = shares[done : done + len(block)].contiguous()
             done += len(block)
             yield _together(landscape, block, own, _mixed(landscape, block, share, views))
-        elif given is None and landscape.batchnorm in ("none", "keep") and _lean(landscape):
+        elif given is None and landscape.batchnorm in ("none", "keep") and _lean(landscape, memory):
             yield _together(landscape, points, {}, _mixed(landscape, points, shares.contiguous(), views))
             return
         else:
@@ -134,10 +136,13 @@ def _mixed(landscape: Landscape, points: Tensor, shares: Tensor, views: Mapping[
     return {name: Mixed(raw, shares, views[name]) for name, raw in landscape.layout.views(points).items()}
 
 
-def _lean(landscape: Landscape) -> bool:
+def _lean(landscape: Landscape, memory: float) -> bool:
     """Whether dense nets that the landscape runs one by one are small but for the layers that read the data."""
     if landscape not in _LEAN:
-        nodes, shares = torch.stack([landscape.here] * 2), torch.full((_TOGETHER, 2), 0.5).to(landscape.here)
+        here = landscape.here
+        # A quarter, as what the layers make of the points is held too.
+        tried = max(2, min(_TOGETHER, int(memory / 4 / (here.element_size() * len(here)))))
+        nodes, shares = torch.stack([here] * 2), torch.full((tried, 2), 0.5).to(here)
         mixed = _mixed(landscape, shares @ nodes, shares, landscape.layout.views(nodes))
         batch = next(iter(landscape._data.batches(8)))
         samples = len(next(t for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)))
@@ -148,7 +153,7 @@ def _lean(landscape: Landscape) -> bool:
         fits = refusal(run) is None
         if fits:
             cost = count(run, samples)
-            each = Cost(cost.dense / _TOGETHER, cost.conv / _TOGETHER, cost.widest)
+            each = Cost(cost.dense / tried, cost.conv / tried, cost.widest)
             fits = not each.conv and choose(each, min(landscape._batch_size, _TILE), landscape.device).stack
         _LEAN[landscape] = fits
     return _LEAN[landscape]

@@ -236,9 +236,12 @@ class Recorder:
 
     @property
     def overhead(self) -> float:
-        """What the recorder took for itself so far, as a share of the time of training; nan before the first step."""
+        """What the recorder took for itself so far, as a share of the time of training; nan before the first step.
+
+        The processor time of the thread that writes is part of it: where all cores are busy, it is the training's.
+        """
         trained = self._trained()
-        return self._own / trained if self.steps and trained > 0 else math.nan
+        return self._taken() / trained if self.steps and trained > 0 else math.nan
 
     @property
     def recorded(self) -> tuple[int, ...]:
@@ -268,7 +271,7 @@ class Recorder:
                     if self._thinned.skipped:
                         log.info("Records left out to keep the budget: %s.", _some(self._thinned.skipped))
                 if self._live is not None and self.steps:
-                    log.info("%s", self._live.summary(self._trained(), self._own))
+                    log.info("%s", self._live.summary(self._trained(), self._taken()))
             finally:
                 self._tape.finish()
 
@@ -296,6 +299,10 @@ class Recorder:
         """Seconds of training, without the recorder's own."""
         return time.perf_counter() - self._start - self._own
 
+    def _taken(self) -> float:
+        """Seconds that the recorder took, in the loop and in the background."""
+        return self._own if self._silent else self._own + self._writer.seconds
+
     def _arrive(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
         """Measure and record what is due at the present step."""
         live = self._live if self._live is not None and self.steps in self._live.at else None
@@ -310,7 +317,9 @@ class Recorder:
             if self._thinned is None:
                 self._record(loss, lr, trained, planned=planned)
             else:
-                self._thin(self._thinned, loss, lr, trained, self._own + time.perf_counter() - start, planned=planned)
+                self._thin(
+                    self._thinned, loss, lr, trained, self._taken() + time.perf_counter() - start, planned=planned
+                )
         self._next = self._following()
         self._own += time.perf_counter() - start
 
@@ -339,7 +348,8 @@ class Recorder:
             if wanted:
                 thinned.kept.add(step)
             self._record(loss, lr, trained, planned=planned)
-            thinned.price = time.perf_counter() - start
+            behind = self._writer.seconds / max(1, len(self._writer.recorded))
+            thinned.price = time.perf_counter() - start + behind
         elif planned:
             thinned.skipped.append(step)
             thinned.last = loss, lr
@@ -358,7 +368,7 @@ class Recorder:
         self._own += time.perf_counter() - start
 
     def _measure(self, live: Live, lr: float | Tensor | None, trained: float) -> None:
-        names, left_out = live.choose(self.steps, trained, self._own)
+        names, left_out = live.choose(self.steps, trained, self._taken())
         for name in left_out:
             self._values.skipped.setdefault(name, []).append(self.steps)
         if not names:

@@ -49,6 +49,7 @@ class RunWriter:
         before: in a resumed run, the records found there: step and checksum of the point (None for a damaged one).
         storage: type in which points are stored.
         error: what went wrong in the background, if anything did; nothing is written after it.
+        seconds: processor time that writing took there.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class RunWriter:
         self._process = os.getpid()
         self._step = -1
         self.error: BadInput | None = None
+        self.seconds = 0.0
         self._closed = self._unsettled = False
         self.before: dict[int, int | None] = {}
         self.recorded: list[int] = []
@@ -226,6 +228,7 @@ class RunWriter:
 
     def _hand_over(self, job: Callable[[], None], finished: Callable[[], object] = lambda: None) -> None:
         def guarded() -> None:
+            start = time.thread_time()
             if self.error is None:
                 try:
                     job()
@@ -233,6 +236,7 @@ class RunWriter:
                     self.error = why
                 except Exception as why:
                     self.error = BadInput(f"{self.folder} could not be written ({type(why).__name__}: {why}).")
+            self.seconds += time.thread_time() - start
             finished()
 
         self.background.submit(guarded)

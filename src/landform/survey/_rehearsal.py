@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
-import os
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-
-import torch
+from typing import Any
 
 from landform.engine import Unit, seed_of
 from landform.errors import BadInput
@@ -23,6 +16,7 @@ from landform.probes import Probe
 from landform.recording import Trajectory
 from landform.store import size_text
 from landform.survey._forecast import time_text
+from landform.survey._memory import Watch
 from landform.survey._plan import Run, Task, plan
 from landform.survey._survey import chosen_probes, landscapes_of, measure
 
@@ -145,7 +139,7 @@ def _part(
         small, large, every = (min(most, size) for size in (small, large, every))
     seconds, held = [], []
     for cut in cuts if large > small else cuts[1:]:
-        with _Watch(whole[looked].device) as watch:
+        with Watch(whole[looked].device) as watch:
             (taken,) = measure(
                 run.trajectory,
                 task.index,
@@ -194,54 +188,3 @@ def _cut(landscape: Landscape, size: int) -> Landscape:
         return landscape.subset(size)
     batches = zip(range(size), data.batches(landscape._batch_size), strict=False)
     return landscape.on([batch for _, batch in batches])
-
-
-class _Watch:
-    """The most memory that is held while something goes on.
-
-    Attributes:
-        most: bytes of the process, or those that torch has taken of the GPU; None where that cannot be told.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.most: int | None = None
-        self._device = device
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        elif _resident() is not None:
-            _give_back()
-            self._thread.start()
-        return self
-
-    def __exit__(self, *why: object) -> None:
-        self._done.set()
-        if self._device.type == "cuda":
-            self.most = torch.cuda.max_memory_allocated(self._device)
-        elif self._thread.ident is not None:
-            self._thread.join()
-
-    def _look(self) -> None:
-        while True:
-            self.most = max(self.most or 0, _resident() or 0)
-            if self._done.wait(0.005):
-                return
-
-
-def _give_back() -> None:
-    """Let the C library give the system what it keeps of freed memory, or nothing that is taken from it would show."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _resident() -> int | None:
-    """Bytes of this process that lie in memory, where the system tells of them in a file."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -21,10 +21,13 @@ from landform.landscape import Landscape
 from landform.probes import DEFAULT, Moment, Probe, Value, get
 from landform.recording import Trajectory
 from landform.survey._forecast import Clock, Forecast
+from landform.survey._memory import give_back
 from landform.survey._plan import Run, Task, plan, together
 
 # How many times of each probe are taken before the forecast: the first has what is done once among its seconds.
 _PILOT = 2
+# Seconds of a probe from which on what it leaves to the C library is worth giving back.
+_LONG = 1.0
 
 
 def survey(
@@ -219,6 +222,8 @@ def measure(
             taken.append(Taken(values, "", time.perf_counter() - start))
         except Exception as why:
             taken.append(Taken(None, sentence(why), time.perf_counter() - start))
+        if taken[-1].seconds > _LONG:
+            give_back()
     return taken
 
 

@@ -33,6 +33,12 @@ def test_values_of_neural_tangents(case) -> None:
         torch.testing.assert_close(getattr(found, name), expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize(("zeros", "named"), [(0, "valid"), (1, "same")])
+def test_padding_by_a_number_of_zeros(zeros: int, named: str) -> None:
+    counted, by_name = (convolutional(NAMED["images"], layers=(Convolution(3, padding=p),)) for p in (zeros, named))
+    torch.testing.assert_close(counted.ntk, by_name.ntk)
+
+
 @pytest.mark.parametrize("name", ["erf", "gelu"])
 def test_closed_duals_are_quadrature(name) -> None:
     phi = {"erf": torch.erf, "gelu": torch.nn.functional.gelu}[name]
@@ -133,6 +139,7 @@ def test_what_holds_of_every_dense_kernel(seed, depth, activation) -> None:
         (lambda x: dense(x / 0), "NaN"),
         (lambda x: convolutional(x), "images"),
         (lambda x: convolutional(x[None, None], layers=(Convolution(7, padding="valid"),)), "do not fit"),
+        (lambda x: convolutional(x[None, None], layers=(Convolution(2, padding=-1),)), "number of zeros"),
     ],
 )
 def test_misuse_is_told(call, said) -> None:
