@@ -336,3 +336,15 @@ def test_what_is_drawn_does_not_depend_on_blocks() -> None:
         assert torch.equal(draw(4, "name", 1, torch.empty(count), start), whole[start : start + count])
     assert abs(float(whole.mean()) - 0.5) < 0.005
     assert len(whole.unique()) > 190_000  # no piece is that of another
+
+
+def test_it_says_what_merging_adapters_means(tmp_path: Path) -> None:
+    for i, name in enumerate("ab"):
+        save_folder(tmp_path / name, tensors(i, plain=True))
+        factors = {f"model.layers.0.q.lora_{which}.weight": torch.ones(2, 2) for which in "AB"}
+        save_folder(tmp_path / f"lora-{name}", factors)
+    whole, adapters = (
+        merge_files([tmp_path / f"{kind}{name}" for name in "ab"], tmp_path / f"out{kind}") for kind in ("", "lora-")
+    )
+    assert "adapters" not in whole.facts
+    assert "factor by factor" in adapters.facts["adapters"]

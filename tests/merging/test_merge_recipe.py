@@ -82,6 +82,7 @@ CASES = {
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 0.5}}]": {
         "method": "mean", "weights": [1, 0.5],
     },
+    "merge_method: linear\nmodels: [{model: a}, {model: b}]\ntokenizer_source: a": {"method": "mean"},
     "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.3}": {
         "method": "slerp", "t": 0.3,
     },
@@ -201,6 +202,7 @@ MISUSE = {
     "[1, 2]": "no recipe",
     "merge_method: [": "line 1",
     AB: "names no method",
+    f"{AB}merge_method: linear\ntokenizer_source: b": "'b'.*of a is copied",
     f"{AB}merge_method: task_arithmetik": "did you mean 'task_arithmetic'",
     f"{AB}merge_method: passthrough": "passthrough",
     f"{AB}merge_method: linear\nmodel: a": "'model'.*did you mean 'models'",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import landform as lf
 from landform.errors import BadInput
 from landform.paths import minimum_energy_path
-from landform.paths._string import along
+from landform.paths._string import _filled, along
 
 
 class Valley(nn.Module):
@@ -57,6 +57,16 @@ def test_points_are_put_in_where_the_path_rises_between_two(valley: lf.Landscape
     assert 4 < len(found.nodes) <= 8
     still = minimum_energy_path(valley, at(-1, 1), at(1, 1), nodes=4, rounds=3, steps=50, lr=0.02, most=4)
     assert len(still.nodes) == 4
+
+
+def test_no_point_is_put_in_for_a_rise_that_is_small_beside_the_path(valley: lf.Landscape) -> None:
+    # Straight up to (0, 1), where the loss is 5: half way between the last two it is hardly above the higher of them.
+    path = torch.stack([at(-1, 1), at(0, 1), at(0.01, 1.0), at(-0.005, 1.0), at(1, 1)])
+    ends, middle = valley.loss(path[1:4]), valley.loss((path[2:4] + path[1:3]) / 2)
+    assert (middle > torch.maximum(ends[1:], ends[:-1])).any()  # it does rise
+    assert len(_filled(valley, path, 25)) == len(path)
+    # Where nothing lies higher than the ends, the same rise is all there is.
+    assert len(_filled(valley, path[1:4], 25)) > 3
 
 
 def test_without_steps_it_is_the_straight_line(valley: lf.Landscape) -> None:
