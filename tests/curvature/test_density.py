@@ -121,6 +121,10 @@ def test_shape_exact_and_estimated() -> None:
     found = density(H, probes=40, steps=30, exact=False)
     estimated = shape(found)
     assert 0 < found.resolution() < 0.2
+    below = [int((nodes < 1.0).sum()) - 1 for nodes in found.nodes]  # the nodes on the two sides of a place
+    beside = [float(w[i : i + 2].max()) for w, i in zip(found.weights, below, strict=True)]
+    assert found.resolution(1.0) == pytest.approx(np.mean(beside))
+    assert found.resolution(-1e9) == pytest.approx(float(found.weights[:, 0].mean()))  # beyond the first
     assert estimated.products == 0
     for name, value in truth.items():
         assert getattr(exact, name).value == pytest.approx(value, rel=1e-8), name

@@ -48,6 +48,12 @@ def test_against_eigh(name: str, which: str, dtype: torch.dtype, max_basis: int 
     assert bool((found.errors <= found.residuals + 1e-15).all())
 
 
+def test_a_restart_frees_half_of_the_room() -> None:
+    H = Dense(with_spectrum(SPECTRA["decaying"], torch.float64))
+    found = eigenpairs(H, 2, which="smallest", tol=1e-9, max_basis=22, max_products=200)
+    assert found.restarts == pytest.approx((200 - 22) / 10, abs=2)  # ten of the twenty beside the two asked for
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.floats(1e-6, 1e-1), st.sampled_from(sorted(SPECTRA)))
 def test_an_eigenvalue_lies_within_the_residual(seed: int, tol: float, name: str) -> None:

@@ -46,6 +46,11 @@ def test_basis_is_orthonormal_and_projects(name: str, dtype: torch.dtype) -> Non
     assert H.products == made.products == 60
 
 
+def test_a_basis_of_one_vector() -> None:
+    made = krylov(Dense(with_spectrum(SPECTRA["decaying"])), 1)
+    assert made.size == made.products == 1
+
+
 def test_coefficients_are_those_of_the_textbook() -> None:
     matrix = with_spectrum(SPECTRA["decaying"])
     start = torch.randn(300, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
