@@ -441,6 +441,14 @@ def products(precision: str) -> Iterator[None]:
         yield
         return
     backends: Any = torch.backends
+    if not hasattr(backends.mkldnn, "matmul"):  # before torch 2.9 there was one setting for all matrix products
+        old = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(old)
+        return
     places = [backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv]
     before = [place.fp32_precision for place in places]
     try:
