@@ -150,7 +150,8 @@ def test_the_budget_is_kept_by_leaving_out(tmp_path: Path) -> None:
     def quick(now: Now) -> float:
         return float(now.point.norm())
 
-    recorder = train(net(), 300, tmp_path / "run", pause=0.004, probes=[slow, quick], probes_at=3, budget=0.1)
+    how: dict[str, Any] = {"probes": [slow, quick], "probes_at": 3, "budget": 0.1, "at": [0, 300]}
+    recorder = train(net(), 300, tmp_path / "run", pause=0.004, **how)
     assert recorder is not None
     assert 0.02 < recorder.overhead < 0.1
     run = Trajectory(tmp_path / "run")

@@ -132,6 +132,7 @@ class Recorder:
             check_optimizer(optimizer, model, self._layout, resumable=resumable != Times())
         self._buffers = persistent_buffers(model)
         self._frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+        self._on_cpu = all(p.is_cpu for p in model.parameters())
         self._rates = optimizer if optimizer is not None and "lr" in optimizer.param_groups[0] else _NO_RATE
         own = self._point().dtype
         sizes = Sizes.of(model, optimizer, self._layout, own, storage_type(dtype, own))
@@ -238,7 +239,8 @@ class Recorder:
     def overhead(self) -> float:
         """What the recorder took for itself so far, as a share of the time of training; nan before the first step.
 
-        The processor time of the thread that writes is part of it: where all cores are busy, it is the training's.
+        Of a model on the CPU the processor time of the thread that writes is part of it: the two get into each
+        other's way, however many cores there are.
         """
         trained = self._trained()
         return self._taken() / trained if self.steps and trained > 0 else math.nan
@@ -301,7 +303,7 @@ class Recorder:
 
     def _taken(self) -> float:
         """Seconds that the recorder took, in the loop and in the background."""
-        return self._own if self._silent else self._own + self._writer.seconds
+        return self._own + self._writer.seconds if self._on_cpu and not self._silent else self._own
 
     def _arrive(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
         """Measure and record what is due at the present step."""
@@ -349,7 +351,7 @@ class Recorder:
                 thinned.kept.add(step)
             self._record(loss, lr, trained, planned=planned)
             behind = self._writer.seconds / max(1, len(self._writer.recorded))
-            thinned.price = time.perf_counter() - start + behind
+            thinned.price = time.perf_counter() - start + (behind if self._on_cpu else 0.0)
         elif planned:
             thinned.skipped.append(step)
             thinned.last = loss, lr
