@@ -115,7 +115,7 @@ coverage: setup  ## how much of the package the tests run through (about a quart
 	$(call step,coverage,OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup -m "not timing and not slow" \
 		--cov --cov-context=test --cov-report= --junitxml=.coverage.xml && $(BIN)/coverage report --skip-covered)
 
-# What is in mutants.jsonl is not run again.
+# Those that mutants.jsonl says were noticed are not run again.
 .PHONY: mutants
 mutants: coverage  ## faults put into the numerical rooms, one at a time: do the tests notice? (about an hour)
 	$(BIN)/python tests/mutation.py

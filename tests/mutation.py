@@ -71,7 +71,7 @@ SECONDS = 45.0  # of tests for one mutant, the quickest first
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: where it is, and what became of what."""
+    """One change: where it is, and what becomes of what."""
 
     file: str
     line: int
@@ -200,7 +200,7 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--coverage", type=Path, default=ROOT / ".coverage", help="with the tests as contexts")
     asked.add_argument("--durations", type=Path, default=ROOT / ".coverage.xml", help="the tests' report, as JUnit's")
-    asked.add_argument("--out", type=Path, default=ROOT / "mutants.jsonl", help="what is there is not run again")
+    asked.add_argument("--out", type=Path, default=ROOT / "mutants.jsonl", help="those noticed there are not run again")
     asked.add_argument("--workers", type=int, default=2)
     of = asked.parse_args()
     seen = coverage.CoverageData(str(of.coverage))
@@ -218,7 +218,7 @@ def main() -> None:
         print(f"{room}: {len(every)} mutants, {min(of.each, len(every))} of them are tried", flush=True)
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in chosen:
-        if mutant not in known:
+        if known.get(mutant) != "killed":  # those that survived are tried again: a test may have been written since
             waiting.put(mutant)
     writing = threading.Lock()
 

@@ -27,6 +27,8 @@ Buffers: TypeAlias = Mapping[str, Tensor]
 
 # Points that run together: enough for the products, few enough that what a layer puts out stays in the cache.
 _TOGETHER = 48
+# Points at which is counted what such a run costs; of fewer, mixing what two nodes put out would not pay.
+_FEW = 3
 # Samples that run together then, as on a landscape.
 _TILE = 256
 # Bytes of a block whose freeing tells the C library to keep as much; above 32 MiB it takes no notice.
@@ -83,7 +85,7 @@ def read(
         if given is None and len(landscapes) > 1 and first.batchnorm == "recompute":
             given = first.calibrate(share @ own)
         for landscape, parts in zip(landscapes, found, strict=True):
-            parts += _read(landscape, own, share, given, memory)
+            parts += _read(landscape, own, share, given)
     return [Values.join(parts) for parts in found]
 
 
@@ -112,9 +114,7 @@ def _settle() -> None:
     torch.empty(_KEPT, dtype=torch.uint8)
 
 
-def _read(
-    landscape: Landscape, nodes: Tensor, shares: Tensor, given: Buffers | None, memory: float
-) -> Iterator[Values]:
+def _read(landscape: Landscape, nodes: Tensor, shares: Tensor, given: Buffers | None) -> Iterator[Values]:
     """Read one landscape at a few points: as one program where the landscape has it so, else one by one."""
     views = landscape.layout.views(nodes)
     points = shares @ nodes
@@ -124,7 +124,7 @@ def _read(
             share = shares[done : done + len(block)].contiguous()
             done += len(block)
             yield _together(landscape, block, own, _mixed(landscape, block, share, views))
-        elif given is None and landscape.batchnorm in ("none", "keep") and _lean(landscape, memory):
+        elif given is None and landscape.batchnorm in ("none", "keep") and _lean(landscape):
             yield _together(landscape, points, {}, _mixed(landscape, points, shares.contiguous(), views))
             return
         else:
@@ -136,25 +136,27 @@ def _mixed(landscape: Landscape, points: Tensor, shares: Tensor, views: Mapping[
     return {name: Mixed(raw, shares, views[name]) for name, raw in landscape.layout.views(points).items()}
 
 
-def _lean(landscape: Landscape, memory: float) -> bool:
+def _lean(landscape: Landscape) -> bool:
     """Whether dense nets that the landscape runs one by one are small but for the layers that read the data."""
     if landscape not in _LEAN:
-        here = landscape.here
-        # A quarter, as what the layers make of the points is held too.
-        tried = max(2, min(_TOGETHER, int(memory / 4 / (here.element_size() * len(here)))))
-        nodes, shares = torch.stack([here] * 2), torch.full((tried, 2), 0.5).to(here)
-        mixed = _mixed(landscape, shares @ nodes, shares, landscape.layout.views(nodes))
-        batch = next(iter(landscape._data.batches(8)))
+        here, batch = landscape.here, next(iter(landscape._data.batches(8)))
         samples = len(next(t for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)))
 
-        def run() -> Any:
-            return landscape._loss(*landscape._function.many(mixed, {}, partial(landscape._on_batch, batch)))
+        def at(points: int) -> Callable[[], Any]:
+            nodes, shares = torch.stack([here] * 2), torch.full((points, 2), 0.5).to(here)
+            mixed = _mixed(landscape, shares @ nodes, shares, landscape.layout.views(nodes))
+            return lambda: landscape._loss(*landscape._function.many(mixed, {}, partial(landscape._on_batch, batch)))
 
-        fits = refusal(run) is None
+        fits = refusal(at(_FEW)) is None
         if fits:
-            cost = count(run, samples)
-            each = Cost(cost.dense / tried, cost.conv / tried, cost.widest)
-            fits = not each.conv and choose(each, min(landscape._batch_size, _TILE), landscape.device).stack
+            few, more = (count(at(points), samples) for points in (_FEW, _FEW + 1))
+            fits = not more.conv
+            # What each point adds, and its share of what the nodes cost however many points there are: counted at few
+            # points, as many would not fit for a large model.
+            each = more.dense - few.dense
+            alone = (few.dense - _FEW * each) / _TOGETHER + each
+            cost = Cost(alone, 0.0, more.widest)
+            fits = fits and choose(cost, min(landscape._batch_size, _TILE), landscape.device).stack
         _LEAN[landscape] = fits
     return _LEAN[landscape]
 

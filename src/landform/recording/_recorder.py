@@ -239,8 +239,8 @@ class Recorder:
     def overhead(self) -> float:
         """What the recorder took for itself so far, as a share of the time of training; nan before the first step.
 
-        Of a model on the CPU the processor time of the thread that writes is part of it: the two get into each
-        other's way, however many cores there are.
+        Of a model on the CPU the processor time of the thread that writes is part of it: the two get into each other's
+        way.
         """
         trained = self._trained()
         return self._taken() / trained if self.steps and trained > 0 else math.nan
@@ -302,8 +302,8 @@ class Recorder:
         return time.perf_counter() - self._start - self._own
 
     def _taken(self) -> float:
-        """Seconds that the recorder took, in the loop and in the background."""
-        return self._own + self._writer.seconds if self._on_cpu and not self._silent else self._own
+        """Seconds that the recorder took for itself, in the loop and behind it."""
+        return self._own if self._silent or not self._on_cpu else self._own + self._writer.seconds
 
     def _arrive(self, loss: float | Tensor | None, lr: float | Tensor | None) -> None:
         """Measure and record what is due at the present step."""
@@ -350,8 +350,8 @@ class Recorder:
             if wanted:
                 thinned.kept.add(step)
             self._record(loss, lr, trained, planned=planned)
-            behind = self._writer.seconds / max(1, len(self._writer.recorded))
-            thinned.price = time.perf_counter() - start + (behind if self._on_cpu else 0.0)
+            behind = (self._taken() - self._own) / max(1, self._writer.jobs)
+            thinned.price = time.perf_counter() - start + behind
         elif planned:
             thinned.skipped.append(step)
             thinned.last = loss, lr

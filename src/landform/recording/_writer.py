@@ -49,7 +49,8 @@ class RunWriter:
         before: in a resumed run, the records found there: step and checksum of the point (None for a damaged one).
         storage: type in which points are stored.
         error: what went wrong in the background, if anything did; nothing is written after it.
-        seconds: processor time that writing took there.
+        jobs: how much has been written there.
+        seconds: processor time that this took.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class RunWriter:
         self._process = os.getpid()
         self._step = -1
         self.error: BadInput | None = None
-        self.seconds = 0.0
+        self.jobs, self.seconds = 0, 0.0
         self._closed = self._unsettled = False
         self.before: dict[int, int | None] = {}
         self.recorded: list[int] = []
@@ -237,6 +238,7 @@ class RunWriter:
                 except Exception as why:
                     self.error = BadInput(f"{self.folder} could not be written ({type(why).__name__}: {why}).")
             self.seconds += time.thread_time() - start
+            self.jobs += 1
             finished()
 
         self.background.submit(guarded)
